@@ -1,0 +1,193 @@
+package client
+
+// The agent protocol: plain JSON over HTTP. An agent enrols once, then says hello at each start, holds one lease
+// request open as its command channel, sends a heartbeat on its own clock, and reports what it does with each lease.
+// Every call may be repeated; the answer is the same. A 409 with code "fenced" means: the lease is lost, kill its work.
+
+// AgentOffer is what an agent says of itself.
+type AgentOffer struct {
+	Name     string         `json:"name" minLength:"1" maxLength:"100" doc:"Shown to people; need not be unique."`
+	Version  string         `json:"version" maxLength:"100" doc:"Version of the agent program."`
+	Capacity int            `json:"capacity" minimum:"1" maximum:"1024" doc:"Tasks it runs at the same time."`
+	Offers   map[string]any `json:"offers,omitempty" doc:"Capabilities: string, boolean, number or list of strings by name."`
+	Protocol []string       `json:"protocol,omitempty" doc:"Protocol features it knows."`
+}
+
+// AgentEnrolled is the answer to an enrolment. The token is shown this once.
+type AgentEnrolled struct {
+	Agent    Agent         `json:"agent"`
+	Token    string        `json:"token" doc:"The agent's credential."`
+	Settings AgentSettings `json:"settings"`
+}
+
+// AgentWelcome answers hello.
+type AgentWelcome struct {
+	Agent    Agent         `json:"agent"`
+	Settings AgentSettings `json:"settings"`
+}
+
+// AgentSettings are the server's rules for an agent.
+type AgentSettings struct {
+	LeaseTTLMS  int64    `json:"lease_ttl_ms" doc:"A lease that is not renewed for this long may be given to another agent."`
+	HeartbeatMS int64    `json:"heartbeat_ms" doc:"Send a heartbeat this often."`
+	GraceMS     int64    `json:"grace_ms" doc:"Time between SIGTERM and SIGKILL."`
+	ChunkBytes  int      `json:"chunk_bytes" doc:"Largest raw size of a log chunk."`
+	Protocol    []string `json:"protocol" doc:"Protocol features that the server knows."`
+}
+
+// LeaseRequest asks for work, and holds the connection until there is some, an order arrives, or the wait is over.
+type LeaseRequest struct {
+	Free   int   `json:"free" minimum:"0" maximum:"1024" doc:"How many more tasks the agent can run now; 0 waits for orders only."`
+	WaitMS int64 `json:"wait_ms,omitempty" minimum:"0" maximum:"60000" doc:"How long to hold the request; 30 s if absent."`
+}
+
+// LeaseAnswer brings work and orders. Both may be empty.
+type LeaseAnswer struct {
+	Leases       []Lease `json:"leases"`
+	Aborts       []Abort `json:"aborts"`
+	RetryAfterMS int64   `json:"retry_after_ms,omitempty" doc:"Wait this long before the next request."`
+}
+
+// Lease is one attempt of a task by one agent. ID and Epoch go with every report.
+type Lease struct {
+	ID      string     `json:"id" format:"uuid"`
+	Epoch   int        `json:"epoch" doc:"Number of the attempt, from 1."`
+	Task    int64      `json:"task"`
+	Run     int64      `json:"run"`
+	RunID   string     `json:"run_id" format:"uuid"`
+	Project string     `json:"project"`
+	Stage   string     `json:"stage"`
+	Spec    TaskSpec   `json:"spec"`
+	Source  *SourceRef `json:"source,omitempty"`
+}
+
+// SourceRef names a source bundle.
+type SourceRef struct {
+	Digest string `json:"digest"`
+	Bytes  int64  `json:"bytes"`
+}
+
+// TaskSpec is a task of the plan, as the agent needs it.
+type TaskSpec struct {
+	Name      string            `json:"name"`
+	Env       map[string]string `json:"env,omitempty"`
+	TimeoutMS int64             `json:"timeout_ms"`
+	Steps     []StepSpec        `json:"steps"`
+}
+
+// StepSpec is a step of the plan.
+type StepSpec struct {
+	Name         string            `json:"name"`
+	Sh           string            `json:"sh"`
+	Env          map[string]string `json:"env,omitempty"`
+	Dir          string            `json:"dir,omitempty"`
+	TimeoutMS    int64             `json:"timeout_ms,omitempty"`
+	AllowFailure bool              `json:"allow_failure,omitempty"`
+	Always       bool              `json:"always,omitempty"`
+	ExitCodes    map[string]string `json:"exit_codes"`
+}
+
+// Abort is an order to stop the work of a lease.
+type Abort struct {
+	Lease  string `json:"lease" format:"uuid"`
+	Level  string `json:"level" enum:"abort,kill" doc:"abort: stop the step, then run the steps marked always. kill: stop everything."`
+	Reason string `json:"reason"`
+}
+
+// Heartbeat renews all leases that the agent names.
+type Heartbeat struct {
+	Leases   []string `json:"leases" doc:"Every lease the agent holds."`
+	Draining bool     `json:"draining,omitempty" doc:"The agent takes no more work."`
+}
+
+// HeartbeatAnswer brings orders and the leases that are no longer the agent's.
+type HeartbeatAnswer struct {
+	Aborts []Abort  `json:"aborts"`
+	Fenced []string `json:"fenced" doc:"Leases that are lost: kill their work."`
+}
+
+// LeaseStart says that the work of a lease begins.
+type LeaseStart struct {
+	Epoch int          `json:"epoch"`
+	Steps []StepReport `json:"steps,omitempty"`
+}
+
+// StepReports says what became of steps.
+type StepReports struct {
+	Epoch int          `json:"epoch"`
+	Steps []StepReport `json:"steps"`
+}
+
+// StepReport is one step's state.
+type StepReport struct {
+	Index      int    `json:"index" minimum:"0"`
+	State      string `json:"state" enum:"running,succeeded,unstable,failed,aborted,skipped"`
+	ExitCode   *int   `json:"exit_code,omitempty" doc:"128+n when killed by signal n."`
+	Reason     string `json:"reason,omitempty" maxLength:"1000" doc:"Why, where the exit code does not say: timeout, signal, …"`
+	DurationMS int64  `json:"duration_ms,omitempty"`
+}
+
+// LogChunk carries up to chunk_bytes of a lease's log. Chunks are numbered from 0 without gaps.
+type LogChunk struct {
+	Epoch    int       `json:"epoch"`
+	Seq      int       `json:"seq" minimum:"0"`
+	Encoding string    `json:"encoding" enum:"identity,zstd"`
+	Bytes    int       `json:"bytes" minimum:"0" doc:"Raw size."`
+	Segments []Segment `json:"segments" doc:"What the raw bytes are, in order; their sizes add up to bytes."`
+	Data     []byte    `json:"data" doc:"The bytes, encoded, in base64."`
+}
+
+// Segment kinds.
+const (
+	SegmentBegin  = "begin"  // a step begins; no bytes
+	SegmentStdout = "stdout" // bytes of the step's standard output
+	SegmentStderr = "stderr" // bytes of the step's standard error
+	SegmentAgent  = "agent"  // a line by the agent itself
+	SegmentEnd    = "end"    // a step ended; no bytes
+)
+
+// Segment describes a stretch of the log.
+type Segment struct {
+	Step     int    `json:"step" doc:"Index of the step; -1 before the first."`
+	Kind     string `json:"kind" enum:"begin,stdout,stderr,agent,end"`
+	AtMS     int64  `json:"at_ms" doc:"Milliseconds since the task started."`
+	Bytes    int    `json:"bytes,omitempty"`
+	State    string `json:"state,omitempty" doc:"On end: the step's state."`
+	ExitCode *int   `json:"exit_code,omitempty" doc:"On end."`
+}
+
+// LogAck says which chunk the server wants next.
+type LogAck struct {
+	Next int `json:"next"`
+}
+
+// LeaseFinish is the result of a lease. It does not wait for the log.
+type LeaseFinish struct {
+	Epoch    int          `json:"epoch"`
+	Outcome  string       `json:"outcome,omitempty" enum:"succeeded,unstable,failed,aborted" doc:"Only where the steps do not say it: a task that could not start, its timeout, an abort. The worst of this and the steps counts."`
+	ExitCode *int         `json:"exit_code,omitempty"`
+	Reason   string       `json:"reason,omitempty" maxLength:"1000"`
+	Steps    []StepReport `json:"steps,omitempty"`
+	Log      LogTotal     `json:"log"`
+}
+
+// LogTotal is what the whole log must come to.
+type LogTotal struct {
+	Chunks int    `json:"chunks"`
+	Bytes  int64  `json:"bytes"`
+	SHA256 string `json:"sha256" doc:"Of all raw bytes, hexadecimal."`
+}
+
+// LeaseRelease hands a lease back: the task becomes ready again and is not counted as failed.
+type LeaseRelease struct {
+	Epoch  int      `json:"epoch"`
+	Reason string   `json:"reason" maxLength:"1000"`
+	Log    LogTotal `json:"log"`
+}
+
+// LeaseState is the answer to reports about a lease.
+type LeaseState struct {
+	ID    string `json:"id" format:"uuid"`
+	Task  int64  `json:"task"`
+	State string `json:"state" doc:"State of the task."`
+}

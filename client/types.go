@@ -1,0 +1,239 @@
+package client
+
+import "time"
+
+// States of runs, stages, tasks and steps. Each kind uses those that make sense for it.
+const (
+	Pending      = "pending"
+	Waiting      = "waiting"
+	Blocked      = "blocked"
+	Ready        = "ready"
+	Scheduled    = "scheduled"
+	Provisioning = "provisioning"
+	Running      = "running"
+	Aborting     = "aborting"
+	Succeeded    = "succeeded"
+	Unstable     = "unstable"
+	Failed       = "failed"
+	Aborted      = "aborted"
+	Skipped      = "skipped"
+)
+
+// Final says whether a state has no way out.
+func Final(state string) bool {
+	switch state {
+	case Succeeded, Unstable, Failed, Aborted, Skipped:
+		return true
+	}
+	return false
+}
+
+// Run is one execution of a plan.
+type Run struct {
+	Run         int64        `json:"run" doc:"The number shown to people."`
+	ID          string       `json:"id" format:"uuid" doc:"The run id for machines."`
+	Project     string       `json:"project"`
+	Name        string       `json:"name,omitempty" doc:"The plan's name."`
+	State       string       `json:"state" enum:"pending,running,blocked,aborting,succeeded,unstable,failed,aborted,skipped"`
+	Reason      string       `json:"reason,omitempty" doc:"Why, where the state alone does not say."`
+	Warnings    bool         `json:"warnings,omitempty" doc:"Something failed that was allowed to."`
+	Source      string       `json:"source,omitempty" doc:"Digest of the source bundle."`
+	Plan        string       `json:"plan,omitempty" doc:"Digest of the plan."`
+	RerunOf     int64        `json:"rerun_of,omitempty"`
+	CreatedBy   string       `json:"created_by"`
+	CreatedAt   time.Time    `json:"created_at"`
+	StartedAt   *time.Time   `json:"started_at,omitempty"`
+	FinishedAt  *time.Time   `json:"finished_at,omitempty"`
+	Diagnostics []Diagnostic `json:"diagnostics,omitempty" doc:"What planning had to say."`
+}
+
+// RunDetail is a run with its stages and tasks.
+type RunDetail struct {
+	Run
+	Stages []Stage `json:"stages"`
+}
+
+// Stage of a run.
+type Stage struct {
+	Name       string     `json:"name"`
+	Mode       string     `json:"mode" enum:"linear,parallel,fanout"`
+	Always     bool       `json:"always,omitempty"`
+	State      string     `json:"state" enum:"waiting,running,succeeded,unstable,failed,aborted,skipped"`
+	Warnings   bool       `json:"warnings,omitempty"`
+	StartedAt  *time.Time `json:"started_at,omitempty"`
+	FinishedAt *time.Time `json:"finished_at,omitempty"`
+	Tasks      []Task     `json:"tasks"`
+}
+
+// Task of a run.
+type Task struct {
+	Task         int64          `json:"task"`
+	Run          int64          `json:"run"`
+	Stage        string         `json:"stage"`
+	Name         string         `json:"name"`
+	State        string         `json:"state" enum:"waiting,blocked,ready,scheduled,provisioning,running,succeeded,unstable,failed,aborted,skipped"`
+	Reason       string         `json:"reason,omitempty"`
+	WaitingFor   string         `json:"waiting_for,omitempty" doc:"What a task that is not running waits for."`
+	Attempt      int            `json:"attempt" doc:"Number of the current attempt; 0 before the first."`
+	Agent        string         `json:"agent,omitempty" doc:"Name of the agent of the current attempt."`
+	Requires     map[string]any `json:"requires,omitempty"`
+	ExitCode     *int           `json:"exit_code,omitempty"`
+	AllowFailure bool           `json:"allow_failure,omitempty"`
+	ReadyAt      *time.Time     `json:"ready_at,omitempty"`
+	StartedAt    *time.Time     `json:"started_at,omitempty"`
+	FinishedAt   *time.Time     `json:"finished_at,omitempty"`
+	Steps        []Step         `json:"steps,omitempty" doc:"Steps of the current attempt."`
+}
+
+// TaskDetail is a task with all its attempts.
+type TaskDetail struct {
+	Task
+	Attempts []Attempt `json:"attempts"`
+}
+
+// Attempt is one lease of a task.
+type Attempt struct {
+	Lease       string     `json:"lease" format:"uuid"`
+	Attempt     int        `json:"attempt"`
+	Agent       string     `json:"agent"`
+	EndReason   string     `json:"end_reason,omitempty"`
+	ExitCode    *int       `json:"exit_code,omitempty"`
+	GrantedAt   time.Time  `json:"granted_at"`
+	StartedAt   *time.Time `json:"started_at,omitempty"`
+	EndedAt     *time.Time `json:"ended_at,omitempty"`
+	LogBytes    int64      `json:"log_bytes"`
+	LogLines    int64      `json:"log_lines"`
+	LogComplete bool       `json:"log_complete"`
+	Steps       []Step     `json:"steps"`
+}
+
+// Step of an attempt.
+type Step struct {
+	Index      int        `json:"index"`
+	Name       string     `json:"name"`
+	State      string     `json:"state" enum:"waiting,running,succeeded,unstable,failed,aborted,skipped"`
+	Reason     string     `json:"reason,omitempty"`
+	ExitCode   *int       `json:"exit_code,omitempty"`
+	DurationMS int64      `json:"duration_ms,omitempty"`
+	StartedAt  *time.Time `json:"started_at,omitempty"`
+	FinishedAt *time.Time `json:"finished_at,omitempty"`
+}
+
+// Event is one transition.
+type Event struct {
+	ID    string         `json:"id" doc:"Cursor: resume after it with Last-Event-ID or after=."`
+	Kind  string         `json:"kind" doc:"Such as run.started."`
+	Alias []string       `json:"alias,omitempty" doc:"The names that Otto's ancestors gave this event."`
+	Run   int64          `json:"run,omitempty"`
+	Stage string         `json:"stage,omitempty"`
+	Task  int64          `json:"task,omitempty"`
+	Name  string         `json:"name,omitempty" doc:"Name of the task."`
+	Step  *int           `json:"step,omitempty"`
+	Actor string         `json:"actor"`
+	Data  map[string]any `json:"data"`
+	At    time.Time      `json:"at"`
+}
+
+// Agent is a program that runs tasks.
+type Agent struct {
+	Agent    int64          `json:"agent"`
+	Name     string         `json:"name"`
+	State    string         `json:"state" enum:"online,draining,offline,disabled"`
+	Version  string         `json:"version"`
+	Capacity int            `json:"capacity"`
+	Busy     int            `json:"busy" doc:"Leases it holds."`
+	Offers   map[string]any `json:"offers"`
+	SeenAt   time.Time      `json:"seen_at"`
+	Enrolled time.Time      `json:"enrolled_at"`
+}
+
+// LeaseInfo is a lease as people see it.
+type LeaseInfo struct {
+	Lease     string     `json:"lease" format:"uuid"`
+	Run       int64      `json:"run"`
+	Task      int64      `json:"task"`
+	Name      string     `json:"name"`
+	Attempt   int        `json:"attempt"`
+	Agent     string     `json:"agent"`
+	GrantedAt time.Time  `json:"granted_at"`
+	StartedAt *time.Time `json:"started_at,omitempty"`
+	ExpiresAt time.Time  `json:"expires_at"`
+	AbortAt   *time.Time `json:"abort_at,omitempty"`
+}
+
+// Diagnostic is one finding about an Ottofile. Its text is the same at every door.
+type Diagnostic struct {
+	Code       string `json:"code" doc:"Stable, such as OTTO1012."`
+	Severity   string `json:"severity" enum:"error,warning,hint"`
+	Message    string `json:"message"`
+	File       string `json:"file,omitempty"`
+	Line       int    `json:"line,omitempty"`
+	Column     int    `json:"column,omitempty"`
+	Snippet    string `json:"snippet,omitempty" doc:"The lines around the place, with a caret."`
+	Suggestion string `json:"suggestion,omitempty"`
+}
+
+// Source is a stored source bundle.
+type Source struct {
+	Digest    string    `json:"digest"`
+	Bytes     int64     `json:"bytes"`
+	CreatedAt time.Time `json:"created_at"`
+}
+
+// Token is a credential, without its secret.
+type Token struct {
+	Token      int64      `json:"token"`
+	Kind       string     `json:"kind" enum:"user,enrol,agent"`
+	Name       string     `json:"name"`
+	Role       string     `json:"role" enum:"reader,writer,admin,enrol,agent"`
+	CreatedAt  time.Time  `json:"created_at"`
+	ExpiresAt  *time.Time `json:"expires_at,omitempty"`
+	RevokedAt  *time.Time `json:"revoked_at,omitempty"`
+	LastUsedAt *time.Time `json:"last_used_at,omitempty"`
+}
+
+// TokenCreate asks for a token.
+type TokenCreate struct {
+	Name      string `json:"name" minLength:"1" maxLength:"100"`
+	Role      string `json:"role" enum:"reader,writer,admin,enrol" doc:"enrol: one use, to enrol an agent."`
+	ExpiresMS int64  `json:"expires_ms,omitempty" minimum:"0" doc:"0: an enrol token lives one hour, others do not expire."`
+}
+
+// TokenCreated shows the secret this once.
+type TokenCreated struct {
+	Token
+	Secret string `json:"secret"`
+}
+
+// RunCreate starts a run, from a stored source or from a stored plan.
+type RunCreate struct {
+	Project  string `json:"project,omitempty" maxLength:"100" doc:"Made when it is new; \"default\" if absent."`
+	Source   string `json:"source,omitempty" doc:"Digest of an uploaded source bundle."`
+	Ottofile string `json:"ottofile,omitempty" maxLength:"1000" doc:"Path of the Ottofile in the source; found by convention if absent."`
+	Plan     string `json:"plan,omitempty" doc:"Digest of a stored plan. Without it the run is planned from the source."`
+}
+
+// RunAbort says why.
+type RunAbort struct {
+	Reason string `json:"reason,omitempty" maxLength:"1000"`
+}
+
+// PlanCreate asks for a plan. Give an Ottofile's text, or the model of Otto's ancestor (batches of contexts).
+type PlanCreate struct {
+	Ottofile string         `json:"ottofile,omitempty" doc:"Text of an Ottofile."`
+	File     string         `json:"file,omitempty" maxLength:"1000" doc:"Its name, for diagnostics."`
+	Model    map[string]any `json:"model,omitempty" doc:"A pipeline in the form {uuid, batches: [{mode, contexts: [{uuid, properties, environment, steps}]}]}."`
+}
+
+// PlanAnswer is a plan with its digest. With errors among the diagnostics there is no plan.
+type PlanAnswer struct {
+	Digest      string         `json:"digest,omitempty"`
+	Plan        map[string]any `json:"plan,omitempty"`
+	Diagnostics []Diagnostic   `json:"diagnostics"`
+}
+
+// Page is a page of a list. Next is the cursor of the page after it; absent on the last.
+type Page[T any] struct {
+	Items []T    `json:"items"`
+	Next  string `json:"next,omitempty"`
+}
