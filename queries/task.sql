@@ -1,0 +1,60 @@
+-- name: TaskLease :many
+-- TaskLease grants ready tasks to agents: one for each slot, a slot being an agent's id. All offer the same.
+select * from otto.task_lease(@slots::bigint[], @actor::text);
+
+-- name: TaskStart :one
+-- TaskStart says that the work of a lease has begun.
+select * from otto.task_start(@lease::uuid, @epoch::int, @agent::bigint, @steps::jsonb, @actor::text);
+
+-- name: StepReport :one
+-- StepReport takes over what the holder of a lease says of its steps.
+select * from otto.step_report(@lease::uuid, @epoch::int, @agent::bigint, @steps::jsonb, @actor::text);
+
+-- name: TaskFinish :one
+-- TaskFinish takes the result of a lease and advances stage and run.
+select * from otto.task_finish(@lease::uuid, @epoch::int, @agent::bigint, sqlc.narg('outcome')::text, sqlc.narg('exit_code')::int,
+                               sqlc.narg('reason')::text, @steps::jsonb, @log::jsonb, @actor::text);
+
+-- name: TaskInterrupt :one
+-- TaskInterrupt takes a lease away, if the reason holds now.
+select * from otto.task_interrupt(@lease::uuid, @epoch::int, @why::text, sqlc.narg('log')::jsonb, @actor::text);
+
+-- name: TaskAbort :one
+-- TaskAbort stops one task.
+select * from otto.task_abort(@task::bigint, @actor::text, sqlc.narg('reason')::text);
+
+-- name: TaskQuarantine :one
+-- TaskQuarantine parks a task that cannot be read.
+select * from otto.task_quarantine(@task::bigint, @actor::text, @reason::text);
+
+-- name: TaskByID :one
+-- TaskByID reads one task with its stage, its agent and what it waits for.
+select sqlc.embed(t), s.name as stage, coalesce(a.name, '')::text as agent, coalesce(otto.task_waits_for(t), '')::text as waiting_for
+  from tasks t
+  join stages s on s.id = t.stage_id
+  left join leases l on l.task_id = t.id and l.epoch = t.epoch
+  left join agents a on a.id = l.agent_id
+ where t.id = @task::bigint;
+
+-- name: TasksOfRun :many
+-- TasksOfRun reads a run's tasks in the order of the plan.
+select sqlc.embed(t), s.name as stage, coalesce(a.name, '')::text as agent, coalesce(otto.task_waits_for(t), '')::text as waiting_for
+  from tasks t
+  join stages s on s.id = t.stage_id
+  left join leases l on l.task_id = t.id and l.epoch = t.epoch
+  left join agents a on a.id = l.agent_id
+ where t.run_id = @run::bigint
+ order by t.stage_index, t.index;
+
+-- name: StepsOfRun :many
+-- StepsOfRun reads the steps of the current attempts of a run's tasks.
+select st.* from steps st join tasks t on t.id = st.task_id and t.epoch = st.epoch
+ where t.run_id = @run::bigint order by st.task_id, st.index;
+
+-- name: StepsOfTask :many
+-- StepsOfTask reads the steps of all attempts of a task.
+select * from steps where task_id = @task::bigint order by epoch, index;
+
+-- name: AttemptsOfTask :many
+-- AttemptsOfTask reads all leases of a task.
+select sqlc.embed(l), a.name as agent from leases l join agents a on a.id = l.agent_id where l.task_id = @task::bigint order by l.epoch;

@@ -1,0 +1,136 @@
+-- Transitions that take a task away from its agent, or stop it.
+
+-- tasks_abort stops tasks of a run, or of one of its stages: what has not started becomes aborted at once, the agents of
+-- what runs are told. What is marked always is spared unless all is true. Internal, under the run's lock.
+create function otto.tasks_abort(run bigint, stage bigint, spare_none boolean, reason text, actor text)
+returns void language plpgsql security definer set search_path = public, otto, pg_temp as $$
+#variable_conflict use_column
+declare stopped bigint[]; told bigint[];
+begin
+    with s as (
+        update tasks set state = 'aborted', reason = tasks_abort.reason, lease_id = null, finished_at = clock()
+         where run_id = run and (stage is null or stage_id = stage) and (spare_none or not always)
+           and state in ('waiting', 'blocked', 'ready', 'scheduled', 'provisioning', 'quarantined')
+        returning id
+    )
+    select array_agg(id order by id) into stopped from s;
+    perform lease_end(l.id, 'aborted', null, null) from leases l where l.task_id = any(stopped) and l.ended_at is null;
+    with o as (
+        update leases l set abort_at = clock(), abort_level = case when spare_none and l.abort_at is not null then 'kill' else 'abort' end,
+               abort_reason = coalesce(l.abort_reason, tasks_abort.reason)
+          from tasks t
+         where t.run_id = run and (stage is null or t.stage_id = stage) and (spare_none or not t.always)
+           and t.state = 'running' and l.id = t.lease_id and (l.abort_at is null or (spare_none and l.abort_level = 'abort'))
+        returning t.id
+    )
+    select array_agg(id order by id) into told from o;
+
+    perform emit('task.aborting', actor, t.run_id, t.stage_id, t.id, t.epoch, data => jsonb_build_object('reason', tasks_abort.reason))
+       from tasks t where t.id = any(told);
+    perform emit('task.aborted', actor, t.run_id, t.stage_id, t.id, data => jsonb_build_object('reason', t.reason)),
+            emit('task.completed', actor, t.run_id, t.stage_id, t.id, data => jsonb_build_object('state', t.state))
+       from (select * from tasks where id = any(stopped) order by id) t;
+    perform stages_aborted(stopped, actor);
+    perform wake('abort');
+end $$;
+
+-- stages_aborted counts tasks that an abort made final. Stages that have not started come first: when the running one
+-- ends, the run passes over them. Internal.
+create function otto.stages_aborted(stopped bigint[], actor text)
+returns void language plpgsql security definer set search_path = public, otto, pg_temp as $$
+begin
+    perform stage_settle(s.id, s.n, severity('aborted'), false, actor)
+       from (select s.id, count(*)::int as n from tasks t join stages s on s.id = t.stage_id
+              where t.id = any(stopped) group by s.id order by s.state = 'running', s.index) s;
+end $$;
+
+-- task_abort: one task is stopped: at once if it has not started, else by its agent.
+create function otto.task_abort(task bigint, actor text, reason text default null)
+returns setof tasks language plpgsql security definer set search_path = public, otto, pg_temp as $$
+#variable_conflict use_column
+declare t tasks;
+begin
+    perform lock_run(t.run_id) from tasks t where t.id = task;
+    select * into t from tasks where id = task and finished_at is null for no key update;
+    if not found then perform refuse_task(task, 'abort'); end if;
+    t.reason := coalesce(task_abort.reason, 'aborted by ' || actor);
+    if t.state = 'running' then
+        update leases set abort_at = clock(), abort_level = case when abort_at is null then 'abort' else 'kill' end, abort_reason = t.reason where id = t.lease_id;
+        perform emit('task.aborting', actor, t.run_id, t.stage_id, t.id, t.epoch, data => jsonb_build_object('reason', t.reason));
+        perform wake('abort');
+        return next t;
+    else
+        perform lease_end(t.lease_id, 'aborted', null, null);
+        return query select * from task_end(t, 'aborted', true, actor);
+    end if;
+end $$;
+
+-- task_interrupt: scheduled, running → ready, when the agent was lost or gave the task back; → failed, when the task
+-- says so or has been interrupted too often; → aborted, when it was being aborted. The guard repeats the reason, so a
+-- reaper that read long ago judges nothing that has changed since.
+create function otto.task_interrupt(lease uuid, epoch int, why text, log jsonb, actor text)
+returns setof tasks language plpgsql security definer set search_path = public, otto, pg_temp as $$
+#variable_conflict use_column
+declare l leases; t tasks; again boolean;
+begin
+    perform lock_run(l.run_id) from leases l where l.id = lease;
+    select t.* into t from leases l join tasks t on t.id = l.task_id and t.lease_id = l.id
+     where l.id = lease and l.epoch = task_interrupt.epoch and l.ended_at is null and lease_is(l, why);
+    if not found then perform refuse_lease(lease, epoch, l.agent_id, 'interrupt') from leases l where l.id = lease; return; end if;
+    select * into l from leases where id = lease;
+    perform steps_close(t, why, actor);
+    perform lease_end(lease, case why when 'released' then 'released' when 'unconfirmed' then 'aborted' else 'interrupted' end, null, log);
+    t.reason := case why when 'unconfirmed' then coalesce(l.abort_reason || ' ', '') || '(unconfirmed)' when 'expired' then 'agent_lost' when 'overdue' then 'timeout' else why end;
+    if l.abort_at is not null then
+        return query select * from task_end(t, 'aborted', true, actor);
+    elsif why = 'overdue' then
+        return query select * from task_end(t, 'failed', false, actor);
+    end if;
+    again := l.started_at is null or why = 'released' or task_may_repeat(t);
+    if again then
+        return query select * from task_again(t, case when l.started_at is null then 'task.revoked' else 'task.interrupted' end, interval '0', actor);
+    else
+        return query select * from task_end(t, 'failed', false, actor);
+    end if;
+end $$;
+
+-- lease_is says whether a reason for taking a lease away holds now.
+create function otto.lease_is(l leases, why text) returns boolean
+language plpgsql stable security definer set search_path = public, otto, pg_temp as $$
+declare c cluster;
+begin
+    select * into c from cluster;
+    return case why
+        when 'released' then true
+        when 'agent_gone' then exists (select from agents a where a.id = l.agent_id and a.state in ('offline', 'disabled'))
+        when 'expired' then l.expires_at < clock() and l.abort_at is null
+        when 'not_started' then l.started_at is null and l.start_by < clock()
+        when 'overdue' then l.deadline_at < clock()
+        when 'unconfirmed' then l.abort_at + c.abort_silence < clock() and l.expires_at < clock()
+    end;
+end $$;
+
+-- task_may_repeat says whether a lost task goes to another agent: unless it forbids that, and only so often.
+create function otto.task_may_repeat(t tasks) returns boolean
+language plpgsql stable security definer set search_path = public, otto, pg_temp as $$
+begin
+    return t.interrupts < (select max_interrupts from cluster)
+       and 'fail' is distinct from (select p.spec ->> 'on_lost' from runs r
+             join plan_tasks p on p.plan_digest = r.plan_digest and p.stage_index = t.stage_index and p.task_index = t.index where r.id = t.run_id);
+end $$;
+
+-- task_quarantine: any state that is not final → quarantined. A task that cannot be read parks itself, and blocks none
+-- behind it. A person looks, and aborts its run.
+create function otto.task_quarantine(task bigint, actor text, reason text)
+returns setof tasks language plpgsql security definer set search_path = public, otto, pg_temp as $$
+#variable_conflict use_column
+declare t tasks;
+begin
+    perform lock_run(t.run_id) from tasks t where t.id = task;
+    select * into t from tasks where id = task and state in ('waiting', 'blocked', 'ready', 'scheduled', 'provisioning', 'running') for no key update;
+    if not found then perform refuse_task(task, 'quarantine'); end if;
+    perform lease_end(t.lease_id, 'aborted', null, null);
+    update tasks set state = 'quarantined', reason = task_quarantine.reason, lease_id = null where id = task returning * into t;
+    perform emit('task.quarantined', actor, t.run_id, t.stage_id, t.id, t.epoch, data => jsonb_build_object('reason', task_quarantine.reason));
+    return next t;
+end $$;

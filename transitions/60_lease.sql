@@ -1,0 +1,64 @@
+-- Leases: renewing, judging and ending them.
+
+-- lease_end ends an attempt. Its log is over too, unless the agent says that more of it will come. Internal.
+create function otto.lease_end(lease uuid, why text, exit_code int, log jsonb)
+returns void language plpgsql security definer set search_path = public, otto, pg_temp as $$
+#variable_conflict use_column
+declare l leases;
+begin
+    update leases
+       set ended_at = clock(), end_reason = why, exit_code = lease_end.exit_code,
+           log_total = (log ->> 'bytes')::bigint, log_sha256 = log ->> 'sha256',
+           log_done_at = case when coalesce((log ->> 'bytes')::bigint, 0) <= log_bytes then clock() end
+     where id = lease and ended_at is null
+    returning * into l;
+    if l.log_done_at is not null and l.log_bytes > 0 then
+        perform enqueue('log_compact', jsonb_build_object('lease', lease));
+    end if;
+end $$;
+
+-- lease_renew: the heartbeat of an agent. Renews the leases it names, and only those that are still its own.
+create function otto.lease_renew(agent bigint, held uuid[], draining boolean)
+returns setof leases language plpgsql security definer set search_path = public, otto, pg_temp as $$
+declare c cluster;
+begin
+    select * into c from cluster;
+    update agents a set seen_at = clock(), state = case when a.state = 'disabled' then a.state when draining then 'draining' else 'online' end where a.id = agent;
+    if not found then perform refuse_agent(agent, 'renew'); end if;
+    return query update leases l set expires_at = clock() + c.lease_ttl
+      where l.agent_id = agent and l.ended_at is null and l.id = any(held)
+    returning *;
+end $$;
+
+-- lease_judge lists the leases to take away, with the reason. Nobody is judged before judge_from, nor while no server
+-- is alive: agents that had nobody to renew with have not been lost.
+create function otto.lease_judge(at_most int)
+returns table (lease uuid, epoch int, why text) language plpgsql security definer set search_path = public, otto, pg_temp as $$
+#variable_conflict use_column
+begin
+    return query
+    select l.id, l.epoch, w.why
+      from leases l, cluster c,
+           unnest(array['agent_gone', 'overdue', 'not_started', 'expired', 'unconfirmed']) with ordinality w(why, n)
+     where l.ended_at is null
+       and (l.expires_at < clock() or l.deadline_at < clock() or (l.started_at is null and l.start_by < clock())
+            or exists (select from agents a where a.id = l.agent_id and a.state in ('offline', 'disabled')))
+       and lease_is(l, w.why)
+       and (w.why = 'agent_gone' or (c.judge_from <= clock() and exists (select from servers s where s.seen_at > clock() - c.heartbeat)))
+     order by l.expires_at limit at_most;
+end $$;
+
+-- server_beat says that an API node is alive. When none was for longer than a heartbeat, agents could not renew, so
+-- every lease gets one full lease time from now before it is judged.
+create function otto.server_beat(name text)
+returns setof servers language plpgsql security definer set search_path = public, otto, pg_temp as $$
+#variable_conflict use_column
+begin
+    update cluster set judge_from = clock() + lease_ttl
+     where not exists (select from servers s where s.seen_at > clock() - cluster.heartbeat)
+       and judge_from < clock() + lease_ttl;
+    delete from servers where seen_at < clock() - interval '1 day';
+    return query insert into servers as s (name, started_at, seen_at) values (server_beat.name, clock(), clock())
+      on conflict (name) do update set seen_at = clock()
+    returning *;
+end $$;

@@ -1,0 +1,67 @@
+-- Logs: chunks while they are written, an object afterwards.
+
+-- log_append takes the next chunk of a lease's log, and says which chunk is wanted next: a repeated one changes
+-- nothing, one that comes too early is not taken. After the result of a task its log may still come.
+create function otto.log_append(lease uuid, epoch int, agent bigint, seq int, bytes int, lines int, segments jsonb, data bytea)
+returns int language plpgsql security definer set search_path = public, otto, pg_temp as $$
+#variable_conflict use_column
+declare l leases;
+begin
+    update leases
+       set log_chunks = log_chunks + 1, log_bytes = log_bytes + log_append.bytes, log_lines = log_lines + lines,
+           log_done_at = case when log_bytes + log_append.bytes >= log_total then clock() end
+     where id = lease and epoch = log_append.epoch and agent_id = agent and log_chunks = seq and log_done_at is null
+    returning * into l;
+    if not found then return log_wanted(lease, epoch, agent, seq, data); end if;
+
+    insert into log_chunks (lease_id, seq, at, first_byte, bytes, first_line, lines, segments, data)
+    values (lease, seq, clock(), l.log_bytes - log_append.bytes, log_append.bytes, l.log_lines - lines, lines, segments, data);
+    if l.log_done_at is not null then
+        perform enqueue('log_compact', jsonb_build_object('lease', lease));
+    end if;
+    perform wake('log');
+    return l.log_chunks;
+end $$;
+
+-- log_wanted answers a chunk that was not taken: with the number of the one that is wanted, or a refusal. Internal.
+create function otto.log_wanted(lease uuid, epoch int, agent bigint, seq int, data bytea)
+returns int language plpgsql security definer set search_path = public, otto, pg_temp as $$
+#variable_conflict use_column
+declare l leases;
+begin
+    select * into l from leases
+     where id = lease and epoch = log_wanted.epoch and agent_id = agent and (end_reason is null or end_reason in ('finished', 'released'))
+       and (log_done_at is null or seq < log_chunks);
+    if not found then perform refuse_lease(lease, epoch, agent, 'append to its log'); end if;
+    if exists (select from log_chunks c where c.lease_id = lease and c.seq = log_wanted.seq and c.data <> log_wanted.data) then
+        raise exception 'chunk % of the log of task % was sent before with other bytes', seq, l.task_id using errcode = 'OT409';
+    end if;
+    return l.log_chunks;
+end $$;
+
+-- log_compact: the object with the whole log takes the place of its chunks. The caller has read it back and verified it.
+create function otto.log_compact(lease uuid, object text, index_at bigint)
+returns setof leases language plpgsql security definer set search_path = public, otto, pg_temp as $$
+declare l leases;
+begin
+    update leases set log_object = object, log_index = index_at
+     where id = lease and log_done_at is not null and log_object is null
+    returning * into l;
+    if not found then return; end if;
+    delete from log_chunks c where c.lease_id = lease;
+    return next l;
+end $$;
+
+-- log_give_up: a log whose agent does not send the rest is over as it is.
+create function otto.log_give_up(actor text)
+returns void language plpgsql security definer set search_path = public, otto, pg_temp as $$
+declare c cluster; given uuid[];
+begin
+    select * into c from cluster;
+    given := array(select id from leases where log_object is null and ended_at is not null
+                      and (log_bytes > 0 or log_done_at is null) and log_done_at is null and ended_at + c.log_silence < clock());
+    update leases set log_done_at = clock() where id = any(given) and log_done_at is null;
+    perform enqueue('log_compact', jsonb_build_object('lease', l.id)) from leases l where l.id = any(given) and l.log_bytes > 0;
+    perform emit('log.truncated', actor, l.run_id, null, l.task_id, l.epoch, data => jsonb_build_object('bytes', l.log_bytes, 'total', l.log_total))
+       from leases l where l.id = any(given);
+end $$;

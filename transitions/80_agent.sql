@@ -1,0 +1,135 @@
+-- Agents and credentials.
+
+-- token_create makes a credential. The caller keeps the secret; the hash is stored.
+create function otto.token_create(hash bytea, kind text, role text, name text, expires_at timestamptz, actor text)
+returns setof tokens language plpgsql security definer set search_path = public, otto, pg_temp as $$
+declare t tokens;
+begin
+    insert into tokens (hash, kind, role, name, created_by, created_at, expires_at)
+    values (hash, kind, role, name, actor, clock(), expires_at)
+    returning * into t;
+    perform emit('token.created', actor, null, data => jsonb_build_object('token', t.id, 'role', t.role, 'name', t.name));
+    return next t;
+end $$;
+
+-- token_revoke ends a credential at once; an agent's work is taken away with it.
+create function otto.token_revoke(token bigint, actor text)
+returns setof tokens language plpgsql security definer set search_path = public, otto, pg_temp as $$
+declare t tokens;
+begin
+    update tokens set revoked_at = clock() where id = token and revoked_at is null returning * into t;
+    if not found then
+        if exists (select from tokens where id = token) then
+            raise exception 'token % is revoked: cannot revoke', token using errcode = 'OT409';
+        end if;
+        raise exception 'token % does not exist', token using errcode = 'OT404';
+    end if;
+    update agents set state = 'disabled' where id = t.agent_id;
+    perform emit('token.revoked', actor, null, data => jsonb_build_object('token', t.id, 'name', t.name));
+    return next t;
+end $$;
+
+-- token_use finds a living credential by its hash, and notes once a minute that it was used.
+create function otto.token_use(hash bytea)
+returns setof tokens language plpgsql security definer set search_path = public, otto, pg_temp as $$
+#variable_conflict use_column
+declare t tokens;
+begin
+    select * into t from tokens where hash = token_use.hash;
+    if not found then return; end if;
+    if t.last_used_at is null or t.last_used_at < clock() - interval '1 minute' then
+        update tokens set last_used_at = clock() where id = t.id;
+    end if;
+    return next t;
+end $$;
+
+-- agent_enrol: – → online. Uses an enrolment token up, and gives the agent a credential of its own.
+create function otto.agent_enrol(enrol bigint, hash bytea, name text, version text, capacity int, offers jsonb, actor text)
+returns setof agents language plpgsql security definer set search_path = public, otto, pg_temp as $$
+#variable_conflict use_column
+declare a agents;
+begin
+    update tokens set used_at = clock() where id = enrol and kind = 'enrol' and used_at is null and revoked_at is null
+       and (expires_at is null or expires_at > clock());
+    if not found then
+        raise exception 'enrolment token % is used, revoked or expired: cannot enrol', enrol using errcode = 'OT403';
+    end if;
+    insert into agents (name, version, capacity, offers, enrolled_at, seen_at)
+    values (agent_enrol.name, agent_enrol.version, agent_enrol.capacity, agent_enrol.offers, clock(), clock())
+    returning * into a;
+    insert into tokens (hash, kind, role, name, agent_id, created_by, created_at)
+    values (agent_enrol.hash, 'agent', 'agent', a.name, a.id, actor, clock());
+
+    perform emit('agent.enrolled', actor, null, data => jsonb_build_object('agent', a.id, 'name', a.name));
+    perform emit('agent.online', actor, null, data => jsonb_build_object('agent', a.id, 'name', a.name));
+    return next a;
+end $$;
+
+-- agent_hello: online, draining, offline → online. The agent program has started, so it knows nothing of the leases of
+-- its life before: they are taken away.
+create function otto.agent_hello(agent bigint, name text, version text, capacity int, offers jsonb, actor text)
+returns setof agents language plpgsql security definer set search_path = public, otto, pg_temp as $$
+#variable_conflict use_column
+declare a agents;
+begin
+    perform agent_lose(agent, actor);
+    update agents set state = 'online', name = agent_hello.name, version = agent_hello.version, capacity = agent_hello.capacity,
+           offers = agent_hello.offers, seen_at = clock()
+     where id = agent and state <> 'disabled'
+    returning * into a;
+    if not found then perform refuse_agent(agent, 'say hello'); end if;
+
+    perform emit('agent.online', actor, null, data => jsonb_build_object('agent', a.id, 'name', a.name));
+    return next a;
+end $$;
+
+-- agent_bye: online, draining → offline. The agent program ends, by its own word.
+create function otto.agent_bye(agent bigint, actor text)
+returns setof agents language plpgsql security definer set search_path = public, otto, pg_temp as $$
+declare a agents;
+begin
+    update agents set state = 'offline', seen_at = clock() where id = agent and state in ('online', 'draining') returning * into a;
+    if not found then perform refuse_agent(agent, 'say goodbye'); end if;
+    perform agent_lose(agent, actor);
+    perform emit('agent.offline', actor, null, data => jsonb_build_object('agent', a.id, 'name', a.name));
+    return next a;
+end $$;
+
+-- agent_lose takes all leases of an agent away. Internal.
+create function otto.agent_lose(agent bigint, actor text)
+returns void language plpgsql security definer set search_path = public, otto, pg_temp as $$
+declare was text;
+begin
+    perform from leases where agent_id = agent and ended_at is null limit 1;
+    if not found then return; end if;
+    update agents set state = 'offline' where id = agent and state <> 'disabled';
+    perform task_interrupt(l.id, l.epoch, 'agent_gone', null, actor)
+       from (select * from leases where agent_id = agent and ended_at is null order by run_id, task_id) l;
+end $$;
+
+-- agent_disable: any state → disabled: it gets no work any more and its work is taken away; disabled → offline.
+create function otto.agent_disable(agent bigint, disabled boolean, actor text)
+returns setof agents language plpgsql security definer set search_path = public, otto, pg_temp as $$
+declare a agents; verb text := case when disabled then 'disable' else 'enable' end;
+begin
+    update agents set state = case when disabled then 'disabled' else 'offline' end
+     where id = agent and (state = 'disabled') <> disabled
+    returning * into a;
+    if not found then perform refuse_agent(agent, verb); end if;
+    if disabled then perform agent_lose(agent, actor); end if;
+    perform emit('agent.' || verb || 'd', actor, null, data => jsonb_build_object('agent', a.id, 'name', a.name));
+    return next a;
+end $$;
+
+-- agents_forget: online, draining → offline, for agents that were not heard of for three lease times.
+create function otto.agents_forget(actor text)
+returns void language plpgsql security definer set search_path = public, otto, pg_temp as $$
+declare c cluster; gone bigint[];
+begin
+    select * into c from cluster;
+    if c.judge_from > clock() then return; end if;
+    gone := array(select id from agents where state in ('online', 'draining') and seen_at < clock() - 3 * c.lease_ttl order by id);
+    update agents set state = 'offline' where id = any(gone) and state in ('online', 'draining');
+    perform emit('agent.offline', actor, null, data => jsonb_build_object('agent', a.id, 'name', a.name, 'reason', 'silent'))
+       from agents a where a.id = any(gone);
+end $$;

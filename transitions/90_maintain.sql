@@ -1,0 +1,119 @@
+-- Upkeep. Everything here can be called at any time, by anyone, as often as he likes.
+
+-- run_reconcile derives all pending work from the state tables alone. It makes an emptied job table harmless.
+create function otto.run_reconcile(actor text)
+returns table (planning int, advanced int, compacting int) language plpgsql security definer set search_path = public, otto, pg_temp as $$
+declare to_plan bigint[]; to_advance bigint[]; to_compact uuid[];
+begin
+    to_plan := array(select r.id from runs r where r.state = 'pending' and r.plan_digest is null and r.created_at < clock() - interval '5 seconds'
+                        and not job_waits('source_plan', jsonb_build_object('run', r.id)));
+    perform enqueue('source_plan', jsonb_build_object('run', i)) from unnest(to_plan) i;
+    to_advance := array(select r.id from runs r where r.finished_at is null and r.state <> 'pending' and run_is_stuck(r.id) order by r.id limit 100);
+    perform run_repair(i, actor) from unnest(to_advance) i;
+    to_compact := array(select l.id from leases l where l.log_object is null and l.ended_at is not null and l.log_bytes > 0
+                           and l.log_done_at < clock() - interval '30 seconds'
+                           and not job_waits('log_compact', jsonb_build_object('lease', l.id)) limit 1000);
+    perform enqueue('log_compact', jsonb_build_object('lease', i)) from unnest(to_compact) i;
+    perform log_give_up(actor);
+    perform agents_forget(actor);
+    delete from idempotency where created_at < clock() - interval '1 day';
+    return query select cardinality(to_plan), cardinality(to_advance), cardinality(to_compact);
+end $$;
+
+-- job_waits says whether such a job is still to be worked.
+create function otto.job_waits(kind text, args jsonb) returns boolean
+language plpgsql stable security definer set search_path = public, otto, pg_temp as $$
+begin
+    return exists (select from river.river_job j where j.kind = job_waits.kind and j.args @> job_waits.args
+                      and j.state not in ('completed', 'cancelled', 'discarded'));
+end $$;
+
+-- run_is_stuck says whether a run has nothing that could move it. No transition leaves one so; this is the proof.
+create function otto.run_is_stuck(run bigint) returns boolean
+language plpgsql stable security definer set search_path = public, otto, pg_temp as $$
+begin
+    return not exists (select from tasks t where t.run_id = run
+                          and t.state in ('blocked', 'ready', 'scheduled', 'provisioning', 'running', 'quarantined'));
+end $$;
+
+-- run_repair counts a stuck run's stages anew and lets it go on.
+create function otto.run_repair(run bigint, actor text)
+returns void language plpgsql security definer set search_path = public, otto, pg_temp as $$
+begin
+    perform lock_run(run);
+    if not run_is_stuck(run) then return; end if;
+    update stages s set tasks_left = (select count(*) from tasks t where t.run_id = run and t.stage_index = s.index and t.finished_at is null)
+     where s.run_id = run and s.state in ('waiting', 'running');
+    perform emit('run.repaired', actor, run);
+    perform stage_settle(s.id, 0, s.severity, false, actor) from (select * from stages where run_id = run and state = 'running' order by index) s;
+    perform run_advance(run, actor);
+end $$;
+
+-- partition_maintain makes the daily partitions of events and log chunks ahead of time, and drops emptied ones of log
+-- chunks. Table names cannot be parameters, so this one function builds statements; from dates only.
+create function otto.partition_maintain(days_ahead int default 7)
+returns int language plpgsql security definer set search_path = public, otto, pg_temp as $$
+declare made int := 0; name text; day date; parent text;
+begin
+    perform pg_advisory_xact_lock(hashtext('otto.partition_maintain'), 0);
+    for parent, day in
+        select p, d::date from unnest(array['events', 'log_chunks']) p, generate_series(clock() at time zone 'utc', (clock() at time zone 'utc') + make_interval(days => days_ahead), '1 day') d
+    loop
+        name := parent || '_' || to_char(day, 'YYYYMMDD');
+        continue when to_regclass('public.' || name) is not null;
+        continue when partition_blocked(parent, day);
+        execute format('create table public.%I partition of public.%I for values from (%L) to (%L)', name, parent,
+                       day::timestamp at time zone 'utc', (day + 1)::timestamp at time zone 'utc');
+        made := made + 1;
+    end loop;
+    return made;
+end $$;
+
+-- partition_blocked says whether rows of that day are in the default partition already; then they stay there.
+create function otto.partition_blocked(parent text, day date) returns boolean
+language plpgsql stable security definer set search_path = public, otto, pg_temp as $$
+declare since timestamptz := day::timestamp at time zone 'utc'; until timestamptz := (day + 1)::timestamp at time zone 'utc';
+begin
+    return case parent
+        when 'events' then exists (select from events_default where at >= since and at < until)
+        else exists (select from log_chunks_default where at >= since and at < until) end;
+end $$;
+
+-- partitions_empty lists the day partitions of log chunks that are over and hold nothing any more.
+create function otto.partition_drop(before interval default '2 days')
+returns int language plpgsql security definer set search_path = public, otto, pg_temp as $$
+declare dropped int := 0; name text; used boolean;
+begin
+    for name in
+        select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid
+         where i.inhparent = 'public.log_chunks'::regclass and c.relname ~ '^log_chunks_\d{8}$'
+           and to_date(right(c.relname, 8), 'YYYYMMDD') < (clock() - before)::date
+    loop
+        execute format('select exists (select from public.%I)', name) into used;
+        continue when used;
+        execute format('drop table public.%I', name);
+        dropped := dropped + 1;
+    end loop;
+    return dropped;
+end $$;
+
+-- request_begin notes a mutation that carries an idempotency key. A row with a status is the answer given before; with
+-- another request's hash, the key was used for something else.
+create function otto.request_begin(principal text, key text, request bytea)
+returns setof idempotency language plpgsql security definer set search_path = public, otto, pg_temp as $$
+#variable_conflict use_column
+begin
+    insert into idempotency (principal, key, request, created_at)
+    values (request_begin.principal, request_begin.key, request_begin.request, clock())
+    on conflict (principal, key) do nothing;
+    return query select * from idempotency where principal = request_begin.principal and key = request_begin.key;
+end $$;
+
+-- request_end keeps the answer of a mutation, in its own transaction.
+create function otto.request_end(principal text, key text, status int, answer bytea)
+returns void language plpgsql security definer set search_path = public, otto, pg_temp as $$
+#variable_conflict use_column
+begin
+    update idempotency set status = request_end.status, answer = request_end.answer
+     where principal = request_end.principal and key = request_end.key;
+end $$;

@@ -1,0 +1,29 @@
+-- task_waits_for says in a sentence what a task that is not running waits for. It uses the predicates that schedule.
+create function otto.task_waits_for(t tasks) returns text
+language plpgsql stable security definer set search_path = public, otto, pg_temp as $$
+declare fitting int; free int;
+begin
+    if t.state = 'quarantined' then return 'a person: ' || coalesce(t.reason, ''); end if;
+    if t.state = 'scheduled' then
+        return (select 'agent ' || a.name || ' to start it' from leases l join agents a on a.id = l.agent_id where l.id = t.lease_id);
+    elsif t.state = 'waiting' then
+        return coalesce((select 'stage ' || s.name from stages s where s.run_id = t.run_id and s.state = 'running' and s.index < t.stage_index order by s.index limit 1),
+                        'the tasks before it');
+    elsif t.state <> 'ready' then
+        return null;
+    elsif t.ready_at > clock() then
+        return 'the delay before its next attempt, until ' || to_char(t.ready_at at time zone 'utc', 'HH24:MI:SS') || ' UTC';
+    end if;
+    select count(*), count(*) filter (where a.capacity > (select count(*) from leases l where l.agent_id = a.id and l.ended_at is null))
+      into fitting, free from agents a where a.state = 'online' and fits(t.requires, a.offers);
+    return case when fitting = 0 then 'an agent' || case when t.requires = '{}' then '' else ' that offers ' || requires_text(t.requires) end || ': none is online'
+                when free = 0 then 'room on an agent: all ' || fitting || ' that fit are busy'
+                else 'an agent to ask for it' end;
+end $$;
+
+-- requires_text writes requirements as people do: os=linux, cores>=2.
+create function otto.requires_text(requires jsonb) returns text language plpgsql immutable as $$
+begin
+    return (select string_agg(key || case jsonb_typeof(value) when 'number' then '>=' else '=' end || (value #>> '{}'), ', ' order by key)
+              from jsonb_each(requires));
+end $$;

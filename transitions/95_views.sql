@@ -1,0 +1,48 @@
+-- The views of an operator. Their names and columns are stable; docs/operations.md shows how to use them.
+
+
+create view otto_api.runs as
+select r.id as run, r.uuid as run_id, p.name as project, coalesce(l.name, '') as name, r.state, r.reason, r.warnings, r.trust,
+       r.plan_digest as plan, r.source_digest as source, r.rerun_of, r.created_by, r.created_at, r.started_at, r.finished_at,
+       coalesce(r.finished_at, otto.clock()) - r.created_at as age
+  from runs r join projects p on p.id = r.project_id left join plans l on l.digest = r.plan_digest;
+
+create view otto_api.tasks as
+select t.id as task, t.run_id as run, s.name as stage, t.name, t.state, t.reason, t.epoch as attempt, t.retries, t.interrupts,
+       a.name as agent, t.requires, t.exit_code, t.ready_at, t.started_at, t.finished_at
+  from tasks t join stages s on s.id = t.stage_id left join leases l on l.id = t.lease_id left join agents a on a.id = l.agent_id;
+
+create view otto_api.waiting as
+select t.id as task, t.run_id as run, t.name, t.state, otto.clock() - coalesce(t.ready_at, r.started_at, r.created_at) as waited,
+       otto.task_waits_for(t) as waiting_for
+  from tasks t join runs r on r.id = t.run_id
+ where r.finished_at is null and t.state in ('waiting', 'blocked', 'ready', 'scheduled', 'quarantined');
+
+create view otto_api.leases as
+select l.id as lease, l.task_id as task, l.run_id as run, t.name, l.epoch as attempt, a.name as agent, l.granted_at, l.started_at,
+       l.expires_at, l.expires_at - otto.clock() as time_left, l.abort_at, l.abort_reason
+  from leases l join tasks t on t.id = l.task_id join agents a on a.id = l.agent_id where l.ended_at is null;
+
+create view otto_api.agents as
+select a.id as agent, a.name, a.state, a.version, a.capacity,
+       (select count(*) from leases l where l.agent_id = a.id and l.ended_at is null) as busy,
+       a.offers, a.seen_at, otto.clock() - a.seen_at as silent, a.enrolled_at
+  from agents a;
+
+create view otto_api.queue_depth as
+select t.requires, count(*) as tasks, min(t.ready_at) as oldest, otto.clock() - min(t.ready_at) as waited,
+       (select count(*) from agents a where a.state = 'online' and otto.fits(t.requires, a.offers)) as agents_that_fit
+  from tasks t where t.state = 'ready' group by t.requires;
+
+create view otto_api.slowest as
+select t.name, p.name as project, count(*) as tasks,
+       avg(t.finished_at - t.started_at) as mean, max(t.finished_at - t.started_at) as longest
+  from tasks t join runs r on r.id = t.run_id join projects p on p.id = r.project_id
+ where t.finished_at is not null and t.started_at is not null group by t.name, p.name;
+
+create view otto_api.events as
+select e.id as event, e.at, e.kind, e.run_id as run, s.name as stage, e.task_id as task, e.epoch as attempt, e.step, e.actor, e.data
+  from events e left join stages s on s.id = e.stage_id;
+
+create view otto_api.servers as
+select s.name, s.started_at, s.seen_at, otto.clock() - s.seen_at as silent from servers s;
