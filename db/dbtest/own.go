@@ -1,0 +1,98 @@
+package dbtest
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/ottoci/otto/db/local"
+)
+
+const (
+	memory    = "/dev/shm"
+	dirPrefix = "otto-test-"
+	settled   = time.Minute // a younger folder may still be about to be locked
+)
+
+// startOwn starts a server for this process, in memory where the system offers that.
+func startOwn(ctx context.Context) (*server, error) {
+	place := os.TempDir()
+	if info, err := os.Stat(memory); err == nil && info.IsDir() {
+		place = memory
+	}
+	sweep(place)
+	dir, err := os.MkdirTemp(place, dirPrefix)
+	if err != nil {
+		return nil, err
+	}
+	running, err := local.Start(ctx, local.Config{
+		Dir:       dir,
+		Bin:       os.Getenv("OTTO_PG_BIN"),
+		InitCache: filepath.Join(place, fmt.Sprintf("otto-initdb-%d", os.Geteuid())),
+		Settings: map[string]string{
+			"max_connections":           "300",
+			"shared_buffers":            "64MB",
+			"max_wal_size":              "2GB", // no checkpoints but those of the clones
+			"autovacuum_naptime":        "1h",
+			"autovacuum":                "off",
+			"log_min_messages":          "fatal",
+			"log_min_error_statement":   "panic", // refusals are what tests provoke
+			"max_worker_processes":      "2",
+			"max_parallel_workers":      "0",
+			"max_locks_per_transaction": "128",
+			"jit":                       "off",
+			"track_io_timing":           "off",
+		},
+	})
+	if err != nil {
+		os.RemoveAll(dir)
+		return nil, err
+	}
+	if err := sweepAfterUs(running, dir); err != nil {
+		running.Stop()
+		os.RemoveAll(dir)
+		return nil, err
+	}
+	stop := func() {
+		running.Stop()
+		os.RemoveAll(dir)
+	}
+	return &server{url: running.URL(), own: true, stop: stop}, nil
+}
+
+// sweepAfterUs removes the server's folders when this process has ended, however it ends: a shell waits for the end
+// of a pipe only we hold, then for the server, which dies with us. A hundred clones are a gigabyte of memory.
+func sweepAfterUs(running *local.Server, dir string) error {
+	const script = `cat; n=0; while [ -e "$1/data/postmaster.pid" ] && [ $n -lt 200 ]; do sleep 0.05; n=$((n+1)); done; rm -rf "$1" "$2"`
+	cmd := exec.Command("/bin/sh", "-c", script, "sh", dir, running.SocketDir())
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a Ctrl-C is not for it
+	if _, err := cmd.StdinPipe(); err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start the sweeper: %w", err)
+	}
+	return nil
+}
+
+// sweep removes the folders of processes that were killed together with their sweeper.
+func sweep(place string) {
+	dirs, _ := filepath.Glob(filepath.Join(place, dirPrefix+"*")) // the pattern is well formed
+	for _, dir := range dirs {
+		info, err := os.Stat(dir)
+		if err != nil || time.Since(info.ModTime()) < settled {
+			continue
+		}
+		if held, err := os.Open(dir); err == nil {
+			if syscall.Flock(int(held.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
+				os.RemoveAll(dir)
+			}
+			held.Close()
+		}
+	}
+}
