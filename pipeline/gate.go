@@ -1,0 +1,132 @@
+package pipeline
+
+import (
+	"strings"
+	"unicode/utf8"
+
+	"github.com/goccy/go-yaml/token"
+)
+
+// The bounds of a file. The YAML library is quadratic in nesting and in the keys of one mapping, and takes some
+// kilobytes per value; these keep the worst file below 200 ms and 64 MB (measured by BenchmarkHostile).
+const (
+	maxFileBytes   = 1 << 20
+	maxDepth       = 64
+	maxIndicators  = 40_000 // characters that may start, end or separate values; 1,000 tasks need about 10,000
+	maxMappingKeys = 1_000
+)
+
+// gate refuses what must not reach the YAML library, and gives the text without byte order mark and carriage
+// returns. It looks at bytes only: this is the one pass that a hostile file always gets.
+func gate(r *report, data []byte) (text string, ok bool) {
+	whole := span{line: 1, column: 1}
+	if len(data) > maxFileBytes {
+		r.add(fileTooLarge, whole, "the file has %d bytes; at most %d are read", len(data), maxFileBytes).
+			Suggestion = "move long scripts into files of the repository and call them"
+		return "", false
+	}
+	text = strings.TrimPrefix(string(data), "\uFEFF")
+	text = strings.ReplaceAll(text, "\r\n", "\n")
+	r.src = newSource(r.src.name, text)
+	if !utf8.ValidString(text) {
+		r.add(notUTF8, r.src.at(firstInvalid(text)), "the file is not UTF-8 from here on").
+			Suggestion = "save it as UTF-8"
+		return "", false
+	}
+	if i := strings.IndexFunc(text, isControl); i >= 0 {
+		c, _ := utf8.DecodeRuneInString(text[i:])
+		r.add(controlChar, r.src.at(i), "the file contains the control character %U", c)
+		return "", false
+	}
+	if i := nthIndicator(text, maxIndicators); i >= 0 {
+		r.add(tooMuch, r.src.at(i), "the file has too many values: more than %d characters that YAML may take as structure", maxIndicators).
+			Suggestion = "move long scripts into files of the repository and call them"
+		return "", false
+	}
+	return text, true
+}
+
+// firstInvalid is the first byte that is not part of UTF-8.
+func firstInvalid(text string) int {
+	for i, c := range text {
+		if c == utf8.RuneError {
+			if _, size := utf8.DecodeRuneInString(text[i:]); size == 1 {
+				return i
+			}
+		}
+	}
+	return len(text)
+}
+
+// isControl tells what YAML does not allow in a file.
+func isControl(c rune) bool {
+	return c < ' ' && c != '\t' && c != '\n' || c >= 0x7f && c < 0xa0 && c != 0x85 || c == 0xFEFF
+}
+
+// nthIndicator is the byte of the nth character that YAML may take as structure, or -1. It counts those within
+// scripts, too, and so bounds the number of tokens from above.
+func nthIndicator(text string, nth int) int {
+	for i := range len(text) {
+		switch text[i] {
+		case '[', ']', '{', '}', ',', '&', '*', '!', '"', '\'', '%', '|', '>':
+			nth--
+		case '-', ':', '?':
+			if i+1 == len(text) || text[i+1] == ' ' || text[i+1] == '\n' || text[i+1] == '\t' {
+				nth--
+			}
+		}
+		if nth < 0 {
+			return i
+		}
+	}
+	return -1
+}
+
+// checkTokens refuses nesting and mappings that would make the parser slow. The lexer is linear, and knows a
+// bracket in a script from one that nests; a byte scan does not.
+func checkTokens(r *report, tokens token.Tokens) bool {
+	flow := 0
+	var block []column
+	line := 0
+	for _, t := range tokens {
+		switch t.Type {
+		case token.SequenceStartType, token.MappingStartType:
+			flow++
+		case token.SequenceEndType, token.MappingEndType:
+			flow = max(0, flow-1)
+		}
+		at := tokenSpan(t)
+		first := at.line != line
+		line = at.line
+		if flow+len(block) > maxDepth {
+			r.add(nestedTooDeep, at, "values are nested more than %d deep", maxDepth)
+			return false
+		}
+		if t.Type == token.CommentType {
+			continue
+		}
+		for first && len(block) > 0 && block[len(block)-1].at > at.column {
+			block = block[:len(block)-1]
+		}
+		if !first && t.Type != token.SequenceEntryType || flow > 1 {
+			continue
+		}
+		if len(block) == 0 || block[len(block)-1].at < at.column {
+			block = append(block, column{at: at.column})
+		}
+		top := &block[len(block)-1]
+		if t.Type == token.SequenceEntryType {
+			continue
+		}
+		if top.keys++; top.keys > maxMappingKeys {
+			r.add(tooMuch, at, "a mapping has more than %d keys", maxMappingKeys)
+			return false
+		}
+	}
+	return true
+}
+
+// column is an indentation that is open, with the keys seen at it.
+type column struct {
+	at, keys int
+}

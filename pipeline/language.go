@@ -1,0 +1,201 @@
+package pipeline
+
+import "slices"
+
+// language is the Ottofile's vocabulary: every key of every object, with its words, its type and its reader. Decoding,
+// "did you mean", docs and the JSON Schema all come from here; a new key is one line here and its setter.
+type language struct {
+	file    object[fileDecl]
+	stage   object[stageDecl]
+	task    object[taskDecl]
+	step    object[stepDecl]
+	retries object[retriesDecl]
+	onExit  object[retriesDecl]
+	later   map[string]string // keys of later versions: what they will do
+	moved   map[string]string // "object/key" that people try: what to write instead
+}
+
+func newLanguage() language {
+	l := language{step: stepObject(), retries: retriesObject(), onExit: onExitObject(), later: laterKeys(), moved: movedKeys()}
+	l.task = taskObject()
+	l.stage = stageObject(l.task)
+	l.file = fileObject()
+	return l
+}
+
+func fileObject() object[fileDecl] {
+	return object[fileDecl]{what: "an Ottofile", doc: "What Otto runs for this repository.", keys: []key[fileDecl]{
+		{"name", "What people call this pipeline.", nameType,
+			func(d *decoder, f *fileDecl, _, v *node) { f.name = d.name(v, "the name") }},
+		{"env", "Variables of every step of the file.", envType,
+			func(d *decoder, f *fileDecl, _, v *node) { f.env = d.env(v) }},
+		{"exit_codes", "What exit codes mean, for every step of the file.", exitCodesType,
+			func(d *decoder, f *fileDecl, _, v *node) { f.exits = d.exitCodes(v) }},
+		{"steps", "The steps of a pipeline that is one task. Instead of stages.", stepsType,
+			func(d *decoder, f *fileDecl, _, v *node) { f.steps = d.stepList(v) }},
+		{"stages", "The stages, in order: each starts when the one before it is final.", stagesType,
+			func(d *decoder, f *fileDecl, _, v *node) { f.stages = d.stageList(v) }},
+		{"always", "Stages that run at the end, whatever happened before. They cannot improve the result.", stagesType,
+			func(d *decoder, f *fileDecl, k, v *node) { f.always, f.alwaysAt = d.stageList(v), k }},
+	}}
+}
+
+func stageObject(task object[taskDecl]) object[stageDecl] {
+	own := []key[stageDecl]{
+		{"stage", "The name of the stage. With steps, the stage is one task of this name.", nameType,
+			func(d *decoder, s *stageDecl, _, v *node) { s.stage = d.name(v, "a stage's name") }},
+		{"name", "The name of a stage that is written as a list of tasks.", nameType,
+			func(d *decoder, s *stageDecl, _, v *node) { s.name = d.name(v, "a stage's name") }},
+		{"parallel", "Tasks that run together; none influences another.", tasksType,
+			func(d *decoder, s *stageDecl, k, v *node) { d.form(s, Parallel, k, v) }},
+		{"fanout", "Tasks that run together; the first that fails aborts the others.", tasksType,
+			func(d *decoder, s *stageDecl, k, v *node) { d.form(s, Fanout, k, v) }},
+		{"linear", "Tasks that run one after the other.", tasksType,
+			func(d *decoder, s *stageDecl, k, v *node) { d.form(s, Linear, k, v) }},
+		{"mode", "How the tasks of `tasks` run: one after the other (linear, the default), together (parallel), " +
+			"or together until one fails (fanout).", modeType,
+			func(d *decoder, s *stageDecl, _, v *node) { s.mode = d.mode(v) }},
+		{"tasks", "The tasks of the stage; `mode` says how they run.", tasksType,
+			func(d *decoder, s *stageDecl, k, v *node) { d.form(s, "", k, v) }},
+		{"always", "Run the stage whatever happened before. It cannot improve the result.", boolType,
+			func(d *decoder, s *stageDecl, _, v *node) { s.always = d.boolean(v, `"always"`) }},
+	}
+	shared := slices.DeleteFunc(slices.Clone(task.keys), func(k key[taskDecl]) bool { return k.name == "task" || k.name == "always" })
+	return object[stageDecl]{what: "a stage", doc: "One task, or a group of tasks.",
+		keys: append(own, lift(shared, func(s *stageDecl) *taskDecl { return &s.task })...)}
+}
+
+func taskObject() object[taskDecl] {
+	return object[taskDecl]{what: "a task", doc: "What one agent does in one clean workspace.", keys: []key[taskDecl]{
+		{"task", "The name of the task, unique in the file.", nameType,
+			func(d *decoder, t *taskDecl, _, v *node) { t.name = d.name(v, "a task's name") }},
+		{"env", "Variables of every step of the task.", envType,
+			func(d *decoder, t *taskDecl, _, v *node) { t.env = d.env(v) }},
+		{"requires", "Capabilities an agent must offer: a string or boolean must be equal, a number is the least.", requiresType,
+			func(d *decoder, t *taskDecl, _, v *node) { t.requires = d.requires(v) }},
+		{"timeout", "How long all steps together may take (90s, 10m, 1h30m, 2d). Default 1h, at most 7d.", durationType,
+			func(d *decoder, t *taskDecl, _, v *node) { t.timeoutMS = d.timeout(v) }},
+		{"allow_failure", "A failure counts as succeeded, with a warning.", boolType,
+			func(d *decoder, t *taskDecl, _, v *node) { t.allowFailure = d.boolean(v, `"allow_failure"`) }},
+		{"always", "Run the task whatever happened before it in its stage.", boolType,
+			func(d *decoder, t *taskDecl, _, v *node) { t.always = d.boolean(v, `"always"`) }},
+		{"exit_codes", "What exit codes mean, for every step of the task.", exitCodesType,
+			func(d *decoder, t *taskDecl, _, v *node) { t.exits = d.exitCodes(v) }},
+		{"retries", "How often, and after what, the task is tried again.", retriesType,
+			func(d *decoder, t *taskDecl, _, v *node) { t.retries = d.retries(v) }},
+		{"on_lost", "What follows when the agent is lost: another one takes over (retry, the default), or the task fails (fail).", onLostType,
+			func(d *decoder, t *taskDecl, _, v *node) { t.onLost = d.onLost(v) }},
+		{"steps", "The steps, in order; the first that fails ends the task.", stepsType,
+			func(d *decoder, t *taskDecl, _, v *node) { t.steps = d.stepList(v) }},
+	}}
+}
+
+func stepObject() object[stepDecl] {
+	return object[stepDecl]{what: "a step", doc: "One shell script.", keys: []key[stepDecl]{
+		{"name", "What people call the step. Default: the first line of its script.", nameType,
+			func(d *decoder, s *stepDecl, _, v *node) { s.name = d.name(v, "a step's name") }},
+		{"sh", "The shell script.", scriptType,
+			func(d *decoder, s *stepDecl, _, v *node) { s.sh = d.script(v) }},
+		{"env", "Variables of this step.", envType,
+			func(d *decoder, s *stepDecl, _, v *node) { s.env = d.env(v) }},
+		{"dir", "The directory the script starts in, below the workspace.", dirType,
+			func(d *decoder, s *stepDecl, _, v *node) { s.dir = d.dir(v) }},
+		{"timeout", "How long this step may take (90s, 10m, 1h30m, 2d). Default: as long as its task.", durationType,
+			func(d *decoder, s *stepDecl, _, v *node) { s.timeoutMS = d.timeout(v) }},
+		{"allow_failure", "A failure counts as succeeded, with a warning.", boolType,
+			func(d *decoder, s *stepDecl, _, v *node) { s.allowFailure = d.boolean(v, `"allow_failure"`) }},
+		{"always", "Run the step even after one before it failed.", boolType,
+			func(d *decoder, s *stepDecl, _, v *node) { s.always = d.boolean(v, `"always"`) }},
+		{"exit_codes", "What exit codes mean, for this step.", exitCodesType,
+			func(d *decoder, s *stepDecl, _, v *node) { s.exits = d.exitCodes(v) }},
+	}}
+}
+
+func retriesObject() object[retriesDecl] {
+	return object[retriesDecl]{what: "retries", doc: "When a failed attempt is followed by another one.", keys: []key[retriesDecl]{
+		{"limit", "How many more attempts after the first.", limitType,
+			func(d *decoder, r *retriesDecl, _, v *node) { r.limit = d.limit(v) }},
+		{"on", "What is tried again: failed, timeout, lost, or exit with a list of exit codes. Default: failed and timeout.", retryOnType,
+			func(d *decoder, r *retriesDecl, _, v *node) { d.retryOn(r, v) }},
+		{"delay", "How long to wait before the next attempt (30s, 5m).", durationType,
+			func(d *decoder, r *retriesDecl, _, v *node) { r.delayMS = d.timeout(v) }},
+	}}
+}
+
+func onExitObject() object[retriesDecl] {
+	return object[retriesDecl]{what: "an entry of retries.on", doc: "Exit codes that are tried again.", keys: []key[retriesDecl]{
+		{"exit", "The exit codes.", exitListType,
+			func(d *decoder, r *retriesDecl, _, v *node) { d.retryExit(r, v) }},
+	}}
+}
+
+// laterKeys are refused with their own words: they are no typos, and silence would run something else than was written.
+func laterKeys() map[string]string {
+	return map[string]string{
+		"on":          "what starts a run",
+		"params":      "parameters of a run",
+		"when":        "conditions",
+		"matrix":      "a task for each combination of values",
+		"image":       "steps in a container",
+		"cache":       "caches",
+		"artifacts":   "files that outlive their task",
+		"uses":        "artifacts of other tasks",
+		"needs":       "the order of stages as a graph",
+		"await":       "waiting for something outside",
+		"approve":     "approvals",
+		"by":          "approvals",
+		"delay":       "waiting for a time",
+		"environment": "deployment environments",
+		"templates":   "templates",
+		"template":    "templates",
+		"include":     "templates",
+		"secrets":     "secrets",
+		"notify":      "hooks",
+		"hooks":       "hooks",
+		"outputs":     "outputs of tasks",
+	}
+}
+
+// movedKeys are the words of other systems, and of the neighbouring object.
+func movedKeys() map[string]string {
+	return map[string]string{
+		"a stage/task":          `a stage starts with "stage: NAME"; tasks are listed below "parallel:", "fanout:" or "tasks:"`,
+		"a task/stage":          `a task starts with "task: NAME"`,
+		"an Ottofile/stage":     `stages are listed below "stages:", each starting with "- stage: NAME"`,
+		"an Ottofile/sh":        `write "steps: [{sh: …}]"`,
+		"an Ottofile/jobs":      `write "stages:" with tasks`,
+		"an Ottofile/timeout":   "it belongs in a task or a step",
+		"a task/sh":             `write "steps: [{sh: …}]"`,
+		"a stage/sh":            `write "steps: [{sh: …}]"`,
+		"a step/run":            `write "sh: …"`,
+		"a step/script":         `write "sh: …"`,
+		"a step/command":        `write "sh: …"`,
+		"a task/script":         `write "steps: [{sh: …}]"`,
+		"a stage/script":        `write "steps: [{sh: …}]"`,
+		"a step/working_dir":    `write "dir: …"`,
+		"a stage/max_failures":  `write "fanout:"`,
+		"a stage/fail_fast":     `write "fanout:"`,
+		"a task/name":           `write "task: NAME"`,
+		"a step/task":           `a step has a "name"`,
+		"a step/retries":        "it belongs in a task or a stage: the whole task is tried again, in a clean workspace",
+		"retries/exit":          `write "on: [failed, exit: [75]]"`,
+		"an Ottofile/variables": `write "env:"`,
+	}
+}
+
+// owners lists the objects that have a key.
+func (l language) owners(name string) []string {
+	var out []string
+	for _, o := range []struct {
+		what string
+		keys []string
+	}{
+		{l.file.what, l.file.names()}, {l.stage.what, l.stage.names()}, {l.task.what, l.task.names()},
+		{l.step.what, l.step.names()}, {l.retries.what, l.retries.names()},
+	} {
+		if slices.Contains(o.keys, name) {
+			out = append(out, o.what)
+		}
+	}
+	return out
+}

@@ -1,0 +1,86 @@
+package pipeline
+
+import (
+	"regexp"
+	"strings"
+	"unicode/utf8"
+)
+
+// node is a value of the file, whatever library parsed it: only yaml.go knows which.
+type node struct {
+	kind  kind
+	style style
+	at    span
+	text  string // of a scalar: a plain one as it is written, a quoted or block one as it is meant
+	pairs []pair
+	items []*node
+	size  int // nodes below and including this one, aliases expanded
+	bytes int // text below and including this one, aliases expanded
+}
+
+// pair is an entry of a mapping.
+type pair struct {
+	key, value *node
+}
+
+// kind is what a value is in YAML 1.2.
+type kind string
+
+const (
+	nullKind    kind = "nothing"
+	stringKind  kind = "a string"
+	boolKind    kind = "a boolean"
+	numberKind  kind = "a number"
+	mappingKind kind = "a mapping"
+	listKind    kind = "a list"
+	brokenKind  kind = "broken" // its problem is in the report already; whoever meets it keeps quiet
+)
+
+// style is how a scalar is written.
+type style int
+
+const (
+	plain style = iota
+	quoted
+	literal // after |
+	folded  // after >
+)
+
+// isScalar tells whether the value has a text.
+func (n *node) isScalar() bool {
+	return n.kind == stringKind || n.kind == boolKind || n.kind == numberKind
+}
+
+// find gives the entry with this key.
+func (n *node) find(name string) (pair, bool) {
+	for _, p := range n.pairs {
+		if p.key.text == name {
+			return p, true
+		}
+	}
+	return pair{}, false
+}
+
+var numberText = regexp.MustCompile(`^([-+]?[0-9][0-9_]*|0o[0-7_]+|0x[0-9a-fA-F_]+|0b[01_]+|` +
+	`[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$`)
+
+// resolve tells what a plain scalar is by its text alone. Octal and the like are numbers here so that they are
+// refused where a number is wanted; where a text is wanted they stay as written.
+func resolve(text string) kind {
+	switch text {
+	case "", "~", "null", "Null", "NULL":
+		return nullKind
+	case "true", "True", "TRUE", "false", "False", "FALSE":
+		return boolKind
+	}
+	if numberText.MatchString(text) {
+		return numberKind
+	}
+	return stringKind
+}
+
+// firstLineWidth is how many characters of a value stand on the line where it starts.
+func firstLineWidth(text string) int {
+	line, _, _ := strings.Cut(text, "\n")
+	return utf8.RuneCountInString(line)
+}
