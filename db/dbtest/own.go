@@ -52,7 +52,7 @@ func startOwn(ctx context.Context) (*server, error) {
 		os.RemoveAll(dir)
 		return nil, err
 	}
-	if err := sweepAfterUs(running, dir); err != nil {
+	if err := afterUs(removeDirs, dir, running.SocketDir()); err != nil {
 		running.Stop()
 		os.RemoveAll(dir)
 		return nil, err
@@ -64,11 +64,16 @@ func startOwn(ctx context.Context) (*server, error) {
 	return &server{url: running.URL(), own: true, stop: stop}, nil
 }
 
-// sweepAfterUs removes the server's folders when this process has ended, however it ends: a shell waits for the end
-// of a pipe only we hold, then for the server, which dies with us. A hundred clones are a gigabyte of memory.
-func sweepAfterUs(running *local.Server, dir string) error {
-	const script = `cat; n=0; while [ -e "$1/data/postmaster.pid" ] && [ $n -lt 200 ]; do sleep 0.05; n=$((n+1)); done; rm -rf "$1" "$2"`
-	cmd := exec.Command("/bin/sh", "-c", script, "sh", dir, running.SocketDir())
+// removeDirs is what is left to do after our end: wait for the server, which dies with us, and remove its folders. A
+// hundred clones are a gigabyte of memory.
+const removeDirs = `n=0
+while [ -e "$1/data/postmaster.pid" ] && [ $n -lt 200 ]; do sleep 0.05; n=$((n+1)); done
+rm -rf "$1" "$2"`
+
+// afterUs runs a script when this process has ended, however it ends: a shell waits for the end of a pipe whose
+// other end only we hold.
+func afterUs(script string, args ...string) error {
+	cmd := exec.Command("/bin/sh", append([]string{"-c", "cat\n" + script, "sh"}, args...)...)
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a Ctrl-C is not for it
 	if _, err := cmd.StdinPipe(); err != nil {
