@@ -15,13 +15,14 @@ import (
 const (
 	memory    = "/dev/shm"
 	dirPrefix = "otto-test-"
+	enough    = 1 << 30     // bytes; containers often get only 64 MB of shared memory
 	settled   = time.Minute // a younger folder may still be about to be locked
 )
 
 // startOwn starts a server for this process, in memory where the system offers that.
 func startOwn(ctx context.Context) (*server, error) {
 	place := os.TempDir()
-	if info, err := os.Stat(memory); err == nil && info.IsDir() {
+	if roomy(memory) {
 		place = memory
 	}
 	sweep(place)
@@ -37,7 +38,6 @@ func startOwn(ctx context.Context) (*server, error) {
 			"max_connections":           "300",
 			"shared_buffers":            "64MB",
 			"max_wal_size":              "2GB", // no checkpoints but those of the clones
-			"autovacuum_naptime":        "1h",
 			"autovacuum":                "off",
 			"log_min_messages":          "fatal",
 			"log_min_error_statement":   "panic", // refusals are what tests provoke
@@ -62,6 +62,12 @@ func startOwn(ctx context.Context) (*server, error) {
 		os.RemoveAll(dir)
 	}
 	return &server{url: running.URL(), own: true, stop: stop}, nil
+}
+
+// roomy says whether the folder is there and has room for a hundred databases.
+func roomy(dir string) bool {
+	var stat syscall.Statfs_t
+	return syscall.Statfs(dir, &stat) == nil && stat.Bavail*uint64(stat.Bsize) >= enough
 }
 
 // removeDirs is what is left to do after our end: wait for the server, which dies with us, and remove its folders. A

@@ -155,8 +155,9 @@ func (d *directory) checkCluster(owner account) error {
 	case err != nil:
 		return fmt.Errorf("read the cluster's version: %w", err)
 	}
-	if d.major, err = strconv.Atoi(strings.TrimSpace(string(content))); err != nil {
-		return fmt.Errorf("%w: %s/%s says %q", ErrVersion, d.data(), versionName, content)
+	version := strings.TrimSpace(string(content))
+	if d.major, err = strconv.Atoi(version); err != nil {
+		return fmt.Errorf("%w: %s/%s says %q", ErrVersion, d.data(), versionName, version)
 	}
 	return checkOwner(d.data(), owner)
 }

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // superuser is the database's own user of that name; only Otto's operating system user may be it.
@@ -50,7 +51,7 @@ func (d *directory) sweep() error {
 
 // fill makes a cluster in an empty folder, or copies one from the cache.
 func fill(ctx context.Context, fresh string, cfg Config, bins Binaries, owner account) error {
-	if cfg.InitCache == "" {
+	if cfg.InitCache == "" || !trusted(cfg.InitCache) {
 		return initdb(ctx, fresh, cfg.Durable, bins, owner)
 	}
 	cached := filepath.Join(cfg.InitCache, cacheKey(bins, owner))
@@ -65,6 +66,15 @@ func fill(ctx context.Context, fresh string, cfg Config, bins Binaries, owner ac
 		return err
 	}
 	return publish(ctx, fresh, cached, owner)
+}
+
+// trusted says whether nobody else can have put a cluster into the cache, which may lie in a place open to all.
+func trusted(cache string) bool {
+	info, err := os.Lstat(cache)
+	if errors.Is(err, fs.ErrNotExist) {
+		return true
+	}
+	return err == nil && info.IsDir() && int(info.Sys().(*syscall.Stat_t).Uid) == os.Geteuid() && info.Mode()&0o022 == 0
 }
 
 // cacheKey tells apart clusters that cannot stand in for each other.
