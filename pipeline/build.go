@@ -18,9 +18,9 @@ type builder struct {
 func (b *builder) node(n ast.Node) *node {
 	switch n := n.(type) {
 	case *ast.MappingNode:
-		return b.mapping(n, n.Values)
+		return b.mapping(n, n.Values, n.IsFlowStyle)
 	case *ast.MappingValueNode:
-		return b.mapping(n, []*ast.MappingValueNode{n})
+		return b.mapping(n, []*ast.MappingValueNode{n}, false)
 	case *ast.SequenceNode:
 		return b.list(n)
 	case *ast.AnchorNode:
@@ -51,6 +51,7 @@ func (b *builder) scalar(n ast.Node) *node {
 	default:
 		out.kind = resolve(t.Value)
 	}
+	b.checkText(out)
 	return out
 }
 
@@ -88,18 +89,16 @@ func (b *builder) list(n *ast.SequenceNode) *node {
 	return out
 }
 
-func (b *builder) mapping(n ast.Node, values []*ast.MappingValueNode) *node {
+func (b *builder) mapping(n ast.Node, values []*ast.MappingValueNode, braces bool) *node {
 	out := &node{kind: mappingKind, at: tokenSpan(n.GetToken()), size: 1}
 	out.at.width = 1
+	if !braces && len(values) > 0 {
+		// The library calls the first colon the start of a mapping; people look at its first key.
+		out.at = tokenSpan(values[0].Key.GetToken())
+	}
 	seen := make(map[string]span, len(values))
 	var merged []*node
-	for i, v := range values {
-		if i == 0 {
-			if k := tokenSpan(v.Key.GetToken()); k.line <= out.at.line {
-				// The token of a mapping without braces is its first colon; people look at its first key.
-				out.at = k
-			}
-		}
+	for _, v := range values {
 		if v.Key.IsMergeKey() {
 			merged = append(merged, b.node(v.Value))
 			continue

@@ -116,6 +116,7 @@ func (r *report) sorted() Diagnostics {
 	}
 	out := make(Diagnostics, 0, len(r.list))
 	for _, d := range r.list {
+		d.Message, d.Suggestion = visible(d.Message), visible(d.Suggestion)
 		out = append(out, *d)
 	}
 	rank := []Severity{SeverityError, SeverityWarning, SeverityHint}

@@ -34,9 +34,9 @@ func fileObject() object[fileDecl] {
 		{"steps", "The steps of a pipeline that is one task. Instead of stages.", stepsType,
 			func(d *decoder, f *fileDecl, _, v *node) { f.steps = d.stepList(v) }},
 		{"stages", "The stages, in order: each starts when the one before it is final.", stagesType,
-			func(d *decoder, f *fileDecl, _, v *node) { f.stages = d.stageList(v) }},
+			func(d *decoder, f *fileDecl, k, v *node) { f.stages = d.stageList(k, v) }},
 		{"always", "Stages that run at the end, whatever happened before. They cannot improve the result.", stagesType,
-			func(d *decoder, f *fileDecl, k, v *node) { f.always, f.alwaysAt = d.stageList(v), k }},
+			func(d *decoder, f *fileDecl, k, v *node) { f.always, f.alwaysAt = d.stageList(k, v), k }},
 	}}
 }
 

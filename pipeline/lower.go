@@ -233,13 +233,16 @@ func (l *lowering) exits(ptr string, layers ...[]exitDecl) (table map[string]str
 // stepName is the first line of a script that says something.
 func stepName(script string) string {
 	for line := range strings.Lines(script) {
-		line = strings.Join(strings.Fields(line), " ")
-		if line == "" || strings.HasPrefix(line, "#") {
-			continue
+		if name := oneLine(line); name != "" && !strings.HasPrefix(name, "#") {
+			return name
 		}
-		return shorten(line, stepNameWidth)
 	}
-	return shorten(strings.Join(strings.Fields(script), " "), stepNameWidth)
+	return oneLine(script)
+}
+
+// oneLine makes a name of a text: a name neither breaks a table nor drives a terminal.
+func oneLine(text string) string {
+	return shorten(strings.Join(strings.Fields(visible(text)), " "), stepNameWidth)
 }
 
 // origins notes where the values of a plan come from, by JSON pointer.

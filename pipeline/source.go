@@ -3,6 +3,7 @@ package pipeline
 import (
 	"fmt"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -35,51 +36,63 @@ func (s *source) snippet(at span) string {
 		return ""
 	}
 	var b strings.Builder
-	// One window for all its lines, so that they stay aligned.
-	from := 0
-	if at.column > snippetWidth*3/4 {
-		from = at.column - snippetWidth/2
+	for n := max(1, at.line-contextLines); n < at.line; n++ {
+		shown, _ := window(s.lines[n-1], 1)
+		b.WriteString(strings.TrimRight(fmt.Sprintf("%4d | %s", n, shown), " ") + "\n")
 	}
-	for n := max(1, at.line-contextLines); n <= at.line; n++ {
-		b.WriteString(strings.TrimRight(fmt.Sprintf("%4d | %s", n, window(s.lines[n-1], from)), " ") + "\n")
-	}
-	before := window(s.lines[at.line-1], from)
-	pad, left := at.column-1-from, 0
-	for i := range before {
-		if left == pad {
-			before = before[:i]
-			break
-		}
-		left++
-	}
+	shown, column := window(s.lines[at.line-1], at.column)
 	// A tab stays a tab, or the caret stands elsewhere than the text above it.
 	blank := strings.Map(func(r rune) rune {
 		if r == '\t' {
 			return r
 		}
 		return ' '
-	}, before)
-	width := min(max(at.width, 1), max(1, snippetWidth-left))
-	fmt.Fprintf(&b, "     | %s%s", blank, strings.Repeat("^", width))
-	return b.String()
+	}, prefix(shown, column-1))
+	width := min(max(at.width, 1), max(1, snippetWidth-column))
+	fmt.Fprintf(&b, "%4d | %s\n     | %s%s", at.line, shown, blank, strings.Repeat("^", width))
+	return visible(b.String())
 }
 
-// window cuts a line to the characters a snippet shows. It must not cost more than what it shows, plus one pass.
-func window(line string, from int) string {
-	n, start := 0, -1
-	for i := range line {
-		if n == from {
-			start = i
-		}
-		if n == from+snippetWidth {
-			return line[start:i] + "…"
-		}
-		n++
+// window cuts a line to what a snippet shows of it, and tells which column of that the wanted one is.
+func window(line string, column int) (shown string, at int) {
+	if len(line) <= snippetWidth {
+		return line, column
 	}
-	if start < 0 {
-		return ""
+	runes := []rune(line)
+	from := 0
+	if column > snippetWidth*3/4 {
+		from = min(column-snippetWidth/2, len(runes))
 	}
-	return line[start:]
+	to := min(from+snippetWidth, len(runes))
+	shown, at = string(runes[from:to]), column-from
+	if to < len(runes) {
+		shown += "…"
+	}
+	if from > 0 {
+		shown, at = "…"+shown, at+1
+	}
+	return shown, at
+}
+
+// prefix is the first n characters of a text.
+func prefix(text string, n int) string {
+	for i := range text {
+		if n == 0 {
+			return text[:i]
+		}
+		n--
+	}
+	return text
+}
+
+// visible makes a text safe to print: what a file holds must not drive the terminal of who reads about it.
+func visible(text string) string {
+	return strings.Map(func(c rune) rune {
+		if c != '\n' && c != '\t' && unicode.IsControl(c) {
+			return utf8.RuneError
+		}
+		return c
+	}, strings.ToValidUTF8(text, string(utf8.RuneError)))
 }
 
 // offset is the byte at which a place starts, or -1 if there is none.

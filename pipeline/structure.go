@@ -1,8 +1,8 @@
 package pipeline
 
 import (
-	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -12,9 +12,9 @@ const (
 	maxSteps = 10_000
 )
 
-func (d *decoder) stageList(n *node) []stageDecl {
+func (d *decoder) stageList(k, n *node) []stageDecl {
 	var out []stageDecl
-	d.list(n, "a list of stages", func(item *node) { out = append(out, d.stage(item)) })
+	d.list(n, strconv.Quote(k.text), func(item *node) { out = append(out, d.stage(item)) })
 	return out
 }
 
@@ -43,7 +43,7 @@ func (d *decoder) form(s *stageDecl, m Mode, k, v *node) {
 	if m != "" {
 		s.form = val[Mode]{m, k}
 	}
-	d.list(v, fmt.Sprintf("%q", k.text), func(item *node) { s.tasks = append(s.tasks, d.task(item)) })
+	d.list(v, strconv.Quote(k.text), func(item *node) { s.tasks = append(s.tasks, d.task(item)) })
 	if v.kind == listKind && len(v.items) == 0 {
 		d.add(nothingToRun, k.at, "the stage has no tasks").Suggestion = "add a task, or remove the stage"
 	}
@@ -133,7 +133,7 @@ func (d *decoder) task(n *node) taskDecl {
 
 func (d *decoder) stepList(n *node) []stepDecl {
 	var out []stepDecl
-	d.list(n, "a list of steps", func(item *node) {
+	d.list(n, `"steps"`, func(item *node) {
 		if d.steps++; d.steps == maxSteps+1 {
 			d.add(tooMuch, item.at, "the file has more than %d steps", maxSteps)
 		}

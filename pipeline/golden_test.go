@@ -1,0 +1,142 @@
+package pipeline
+
+import (
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/txtar"
+)
+
+var update = flag.Bool("update", false, "write what the tests see into golden files, docs and the schema")
+
+// input gives the file of an example, and whether it is a posted model. "NAME.times" has lines "COUNT QUOTED" for files
+// that are too long, or too broken, to stand in a txtar.
+func input(t *testing.T, a *txtar.Archive) (f File, model bool) {
+	t.Helper()
+	for _, x := range a.Files {
+		switch x.Name {
+		case "Ottofile.yaml":
+			return File{Name: x.Name, Data: x.Data}, false
+		case "model":
+			return File{Name: x.Name, Data: x.Data}, true
+		case "Ottofile.yaml.times":
+			return File{Name: "Ottofile.yaml", Data: times(t, string(x.Data))}, false
+		}
+	}
+	t.Fatal("the example has no file")
+	return File{}, false
+}
+
+func times(t *testing.T, text string) []byte {
+	t.Helper()
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		count, quoted, _ := strings.Cut(strings.TrimSpace(line), " ")
+		n, err := strconv.Atoi(count)
+		if err != nil {
+			t.Fatal(err)
+		}
+		part, err := strconv.Unquote(quoted)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.WriteString(strings.Repeat(part, n))
+	}
+	return []byte(b.String())
+}
+
+func compileExample(t *testing.T, a *txtar.Archive) (*Plan, Diagnostics) {
+	t.Helper()
+	f, model := input(t, a)
+	if model {
+		return FromModel(f.Data)
+	}
+	return Compile(f)
+}
+
+// golden compares a file of an example with what was seen, or writes it.
+func golden(t *testing.T, path string, a *txtar.Archive, name, got string) {
+	t.Helper()
+	for i, x := range a.Files {
+		if x.Name != name {
+			continue
+		}
+		if *update {
+			a.Files[i].Data = []byte(got)
+			break
+		}
+		if diff := cmp.Diff(string(x.Data), got); diff != "" {
+			t.Errorf("%s: %s differs (-want +got); -update writes it:\n%s", path, name, diff)
+		}
+		return
+	}
+	if !*update {
+		t.Errorf("%s has no %s; -update writes it", path, name)
+		return
+	}
+	if !hasFile(a, name) {
+		a.Files = append(a.Files, txtar.File{Name: name, Data: []byte(got)})
+	}
+	if err := os.WriteFile(path, txtar.Format(a), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func hasFile(a *txtar.Archive, name string) bool {
+	for _, x := range a.Files {
+		if x.Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+func readExample(t *testing.T, path string) *txtar.Archive {
+	t.Helper()
+	a, err := txtar.ParseFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func glob(t *testing.T, pattern string) []string {
+	t.Helper()
+	paths, err := filepath.Glob(pattern)
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("%s: %d files, %v", pattern, len(paths), err)
+	}
+	return paths
+}
+
+func TestPlans(t *testing.T) {
+	t.Parallel()
+	for _, path := range glob(t, "testdata/plans/*.txtar") {
+		t.Run(strings.TrimSuffix(filepath.Base(path), ".txtar"), func(t *testing.T) {
+			t.Parallel()
+			a := readExample(t, path)
+			plan, diags := compileExample(t, a)
+			golden(t, path, a, "diagnostics", diags.String())
+			if (plan == nil) != diags.HasErrors() {
+				t.Fatalf("plan %v, and errors: %v", plan, diags.HasErrors())
+			}
+			if plan == nil {
+				return
+			}
+			checkOrigins(t, a, plan)
+			bare := *plan
+			bare.Origins = nil
+			body, err := json.MarshalIndent(bare, "", "  ")
+			if err != nil {
+				t.Fatal(err)
+			}
+			golden(t, path, a, "plan.json", string(body)+"\n")
+		})
+	}
+}

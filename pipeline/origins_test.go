@@ -1,0 +1,125 @@
+package pipeline
+
+import (
+	"encoding/json"
+	"fmt"
+	"path"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/txtar"
+)
+
+// checkOrigins proves that each value of a plan has an origin, each origin a value, and that an origin in the file
+// points at the text that gives the value.
+func checkOrigins(t *testing.T, a *txtar.Archive, plan *Plan) {
+	t.Helper()
+	f, _ := input(t, a)
+	leaves := planLeaves(t, plan)
+	for ptr := range plan.Origins {
+		if _, ok := leaves[ptr]; !ok {
+			t.Errorf("the origin %s is of no value", ptr)
+		}
+	}
+	text := strings.ReplaceAll(strings.TrimPrefix(string(f.Data), "\uFEFF"), "\r\n", "\n")
+	for ptr, value := range leaves {
+		o, ok := plan.Origins[ptr]
+		switch {
+		case !ok:
+			t.Errorf("%s = %v has no origin", ptr, value)
+		case o.Kind == originDefault || o.Kind == originConvention:
+			if o.Note == "" || o.Line != 0 {
+				t.Errorf("%s: a rule without its note, or with a place: %+v", ptr, o)
+			}
+		case o.File != f.Name:
+			t.Errorf("%s comes from %q", ptr, o.File)
+		default:
+			if here := textAt(text, o); !gives(here, ptr, value) {
+				t.Errorf("%s = %v, but at %d:%d stands %q", ptr, value, o.Line, o.Column, shorten(here, 60))
+			}
+		}
+	}
+}
+
+// planLeaves gives each scalar of a plan's JSON by its pointer.
+func planLeaves(t *testing.T, plan *Plan) map[string]any {
+	t.Helper()
+	bare := *plan
+	bare.Origins = nil
+	body, err := json.Marshal(bare)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tree any
+	if err := json.Unmarshal(body, &tree); err != nil {
+		t.Fatal(err)
+	}
+	leaves := map[string]any{}
+	walkJSON(tree, "", func(ptr string, v any) { leaves[ptr] = v })
+	return leaves
+}
+
+func walkJSON(v any, ptr string, leaf func(ptr string, v any)) {
+	switch v := v.(type) {
+	case map[string]any:
+		for k, child := range v {
+			walkJSON(child, ptr+"/"+escape(k), leaf)
+		}
+	case []any:
+		for i, child := range v {
+			walkJSON(child, fmt.Sprintf("%s/%d", ptr, i), leaf)
+		}
+	default:
+		leaf(ptr, v)
+	}
+}
+
+// textAt is the file from a place on.
+func textAt(text string, o Origin) string {
+	lines := strings.Split(text, "\n")
+	if o.Line < 1 || o.Line > len(lines) {
+		return ""
+	}
+	first := []rune(lines[o.Line-1])
+	if o.Column < 1 || o.Column > len(first) {
+		return ""
+	}
+	return string(first[o.Column-1:]) + "\n" + strings.Join(lines[o.Line:], "\n")
+}
+
+// gives tells whether the text that starts here can have given the value.
+func gives(here, ptr string, value any) bool {
+	word := strings.Trim(strings.FieldsFunc(here+" ", func(r rune) bool { return strings.ContainsRune(" \n,]}:", r) })[0], `"'`)
+	field := ptr[strings.LastIndex(ptr, "/")+1:]
+	switch v := value.(type) {
+	case bool:
+		return strings.EqualFold(word, fmt.Sprint(v)) || word == "always"
+	case float64:
+		if strings.HasSuffix(field, "_ms") {
+			ms, ok := parseDuration(word)
+			return ok && float64(ms) == v
+		}
+		n, err := strconv.ParseFloat(word, 64)
+		return err == nil && n == v
+	case string:
+		if field == "dir" {
+			return path.Clean(word) == v
+		}
+		if ours, ok := outcome(word); ok && ours == v {
+			return true
+		}
+		return startsText(here, v) || strings.EqualFold(word, v)
+	}
+	return false
+}
+
+var blockHeader = regexp.MustCompile(`^[|>][-+0-9]*\n`)
+
+// startsText tells whether a scalar that starts here means the text, apart from blanks, quotes and escapes.
+func startsText(here, text string) bool {
+	bare := strings.NewReplacer(" ", "", "\n", "", "\t", "", "'", "", `"`, "", `\`, "").Replace
+	here = blockHeader.ReplaceAllString(here, "")
+	return strings.HasPrefix(bare(here), bare(strings.TrimPrefix(text, echoPrefix)))
+}
