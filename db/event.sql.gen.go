@@ -14,13 +14,13 @@ import (
 const eventsAfter = `-- name: EventsAfter :many
 select e.id, e.tx, e.at, e.kind, coalesce(e.run_id, 0)::bigint as run, coalesce(s.name, '')::text as stage, coalesce(e.task_id, 0)::bigint as task,
        coalesce(t.name, '')::text as name, e.epoch, e.step, e.actor, e.data
-  from events e left join stages s on s.id = e.stage_id left join tasks t on t.id = e.task_id
- where (e.tx, e.id) > ($1::bigint, $2::bigint)
-   and e.tx < pg_snapshot_xmin(pg_current_snapshot())::text::bigint
- order by e.tx, e.id limit $3::int
+  from otto.events_after($1::bigint, $2::bigint, $3::bigint, $4::int) e
+  left join stages s on s.id = e.stage_id left join tasks t on t.id = e.task_id
+ order by e.tx, e.id
 `
 
 type EventsAfterParams struct {
+	Run    *int64
 	Tx     int64
 	ID     int64
 	AtMost int32
@@ -41,10 +41,14 @@ type EventsAfterRow struct {
 	Data  json.RawMessage
 }
 
-// EventsAfter pages events in commit order after a cursor (tx, id). Events of transactions that may still commit
-// something older are not shown yet, so a reader never skips one. Run 0 means all.
+// EventsAfter pages events in commit order after a cursor (tx, id); of all runs where run is absent.
 func (q *Queries) EventsAfter(ctx context.Context, arg EventsAfterParams) ([]EventsAfterRow, error) {
-	rows, err := q.db.Query(ctx, eventsAfter, arg.Tx, arg.ID, arg.AtMost)
+	rows, err := q.db.Query(ctx, eventsAfter,
+		arg.Run,
+		arg.Tx,
+		arg.ID,
+		arg.AtMost,
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +81,7 @@ func (q *Queries) EventsAfter(ctx context.Context, arg EventsAfterParams) ([]Eve
 }
 
 const eventsEnd = `-- name: EventsEnd :one
-select (pg_snapshot_xmin(pg_current_snapshot())::text::bigint - 1)::bigint as tx, 9223372036854775807::bigint as id
+select (otto.event_horizon() - 1)::bigint as tx, 9223372036854775807::bigint as id
 `
 
 type EventsEndRow struct {
@@ -91,74 +95,4 @@ func (q *Queries) EventsEnd(ctx context.Context) (EventsEndRow, error) {
 	var i EventsEndRow
 	err := row.Scan(&i.Tx, &i.ID)
 	return i, err
-}
-
-const eventsOfRunAfter = `-- name: EventsOfRunAfter :many
-select e.id, e.tx, e.at, e.kind, coalesce(e.run_id, 0)::bigint as run, coalesce(s.name, '')::text as stage, coalesce(e.task_id, 0)::bigint as task,
-       coalesce(t.name, '')::text as name, e.epoch, e.step, e.actor, e.data
-  from events e left join stages s on s.id = e.stage_id left join tasks t on t.id = e.task_id
- where e.run_id = $1::bigint and (e.tx, e.id) > ($2::bigint, $3::bigint)
-   and e.tx < pg_snapshot_xmin(pg_current_snapshot())::text::bigint
- order by e.tx, e.id limit $4::int
-`
-
-type EventsOfRunAfterParams struct {
-	Run    int64
-	Tx     int64
-	ID     int64
-	AtMost int32
-}
-
-type EventsOfRunAfterRow struct {
-	ID    int64
-	Tx    int64
-	At    time.Time
-	Kind  string
-	Run   int64
-	Stage string
-	Task  int64
-	Name  string
-	Epoch *int32
-	Step  *int32
-	Actor string
-	Data  json.RawMessage
-}
-
-// EventsOfRunAfter is EventsAfter for one run.
-func (q *Queries) EventsOfRunAfter(ctx context.Context, arg EventsOfRunAfterParams) ([]EventsOfRunAfterRow, error) {
-	rows, err := q.db.Query(ctx, eventsOfRunAfter,
-		arg.Run,
-		arg.Tx,
-		arg.ID,
-		arg.AtMost,
-	)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []EventsOfRunAfterRow
-	for rows.Next() {
-		var i EventsOfRunAfterRow
-		if err := rows.Scan(
-			&i.ID,
-			&i.Tx,
-			&i.At,
-			&i.Kind,
-			&i.Run,
-			&i.Stage,
-			&i.Task,
-			&i.Name,
-			&i.Epoch,
-			&i.Step,
-			&i.Actor,
-			&i.Data,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
 }

@@ -81,16 +81,11 @@ begin
     perform steps_close(t, why, actor);
     perform lease_end(lease, case why when 'released' then 'released' when 'unconfirmed' then 'aborted' else 'interrupted' end, null, log);
     t.reason := case why when 'unconfirmed' then coalesce(l.abort_reason || ' ', '') || '(unconfirmed)' when 'expired' then 'agent_lost' when 'overdue' then 'timeout' else why end;
-    if l.abort_at is not null then
-        return query select * from task_end(t, 'aborted', true, actor);
-    elsif why = 'overdue' then
-        return query select * from task_end(t, 'failed', false, actor);
-    end if;
-    again := l.started_at is null or why = 'released' or task_may_repeat(t);
+    again := l.abort_at is null and why <> 'overdue' and (l.started_at is null or why = 'released' or task_may_repeat(t));
     if again then
         return query select * from task_again(t, case when l.started_at is null then 'task.revoked' else 'task.interrupted' end, interval '0', actor);
     else
-        return query select * from task_end(t, 'failed', false, actor);
+        return query select * from task_end(t, case when l.abort_at is null then 'failed' else 'aborted' end, l.abort_at is not null, actor);
     end if;
 end $$;
 

@@ -37,15 +37,15 @@ returns table (lease uuid, epoch int, why text) language plpgsql security define
 #variable_conflict use_column
 begin
     return query
-    select l.id, l.epoch, w.why
+    select distinct on (l.id) l.id, l.epoch, w.why
       from leases l, cluster c,
-           unnest(array['agent_gone', 'overdue', 'not_started', 'expired', 'unconfirmed']) with ordinality w(why, n)
+           unnest(array['agent_gone', 'unconfirmed', 'overdue', 'not_started', 'expired']) with ordinality w(why, n)
      where l.ended_at is null
        and (l.expires_at < clock() or l.deadline_at < clock() or (l.started_at is null and l.start_by < clock())
             or exists (select from agents a where a.id = l.agent_id and a.state in ('offline', 'disabled')))
        and lease_is(l, w.why)
        and (w.why = 'agent_gone' or (c.judge_from <= clock() and exists (select from servers s where s.seen_at > clock() - c.heartbeat)))
-     order by l.expires_at limit at_most;
+     order by l.id, w.n limit at_most;
 end $$;
 
 -- server_beat says that an API node is alive. When none was for longer than a heartbeat, agents could not renew, so

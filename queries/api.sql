@@ -1,0 +1,31 @@
+-- name: TokenCheck :many
+-- TokenCheck finds a credential by its hash and notes its use; no row: there is none.
+select t.id, t.kind, t.role, t.name, coalesce(t.agent_id, 0)::bigint as agent, coalesce(a.name, '')::text as agent_name, t.expires_at,
+       (t.revoked_at is not null)::boolean as revoked, coalesce(t.expires_at <= otto.clock(), false)::boolean as expired
+  from otto.token_use(@hash::bytea) t left join agents a on a.id = t.agent_id;
+
+-- name: RunLatest :one
+-- RunLatest is the number of the newest run.
+select id from runs order by id desc limit 1;
+
+-- name: AgentsWaiting :many
+-- AgentsWaiting is what the dispatcher must know of the agents that ask for work: how much room each has, whether
+-- there is news about its leases (an order, or a grant that it has not started), and whether any task is ready at all.
+select a.id, a.state, a.offers, (a.capacity - l.held)::int as room, l.news,
+       exists (select from tasks t where t.state = 'ready' and t.ready_at <= otto.clock())::boolean as work
+  from agents a,
+       lateral (select count(*)::int as held, coalesce(bool_or(l.abort_at is not null or l.started_at is null), false)::boolean as news
+                  from leases l where l.agent_id = a.id and l.ended_at is null) l
+ where a.id = any(@agents::bigint[]) order by a.id;
+
+-- name: LeasesUnstarted :many
+-- LeasesUnstarted lists what the agents were granted and have not begun. Settled are those granted a while ago: their
+-- answer is not on its way any more.
+select l.id, l.agent_id, (l.granted_at < otto.clock() - interval '2 seconds')::boolean as settled
+  from leases l where l.agent_id = any(@agents::bigint[]) and l.ended_at is null and l.started_at is null order by l.granted_at, l.id;
+
+-- name: LogSeek :one
+-- LogSeek finds the last chunk that begins at or before a byte, or at or before a line when line is not negative.
+select coalesce(max(c.seq), 0)::int as seq from log_chunks c
+ where c.lease_id = @lease::uuid
+   and case when @line::bigint >= 0 then c.first_line <= @line::bigint else c.first_byte <= @byte::bigint end;

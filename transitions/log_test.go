@@ -1,0 +1,149 @@
+package transitions_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/ottoci/otto/db"
+	"github.com/ottoci/otto/db/dbtest"
+)
+
+func (w *world) append(l held, seq int, data string) (int32, error) {
+	return w.q.LogAppend(w.ctx(), db.LogAppendParams{Lease: l.ID, Epoch: l.Epoch, Agent: l.AgentID, Seq: int32(seq), Bytes: int32(len(data)),
+		Lines: 1, Segments: json.RawMessage(`[]`), Data: []byte(data)})
+}
+
+func (w *world) finishWithLog(l held, bytes int) {
+	w.t.Helper()
+	must[db.Task](w.t)(w.q.TaskFinish(w.ctx(), db.TaskFinishParams{Lease: l.ID, Epoch: l.Epoch, Agent: l.AgentID, Steps: json.RawMessage(`[]`),
+		Log: json.RawMessage(fmt.Sprintf(`{"bytes": %d, "sha256": "x"}`, bytes)), Actor: "agent"}))
+}
+
+func (w *world) compactions() int {
+	w.t.Helper()
+	return w.count("select count(*) from river.river_job where kind = 'log_compact'")
+}
+
+func TestLogAppend(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	agent := w.agent(`{}`)
+	w.run("steps: [{sh: a}]")
+	l := w.leaseOne(agent)
+	want := func(seq int, data string, next int32) {
+		t.Helper()
+		if got := must[int32](t)(w.append(l, seq, data)); got != next {
+			t.Errorf("chunk %d: wants %d next, want %d", seq, got, next)
+		}
+	}
+	want(0, "one\n", 1)
+	want(0, "one\n", 1)   // repeated
+	want(2, "three\n", 1) // too early
+	want(1, "two\n", 2)
+	_, err := w.append(l, 0, "other\n")
+	wantRefusal(t, err, db.Conflict, "was sent before with other bytes")
+
+	w.finishWithLog(l, 14)
+	if n := w.compactions(); n != 0 {
+		t.Error("compacted before the log was complete")
+	}
+	want(2, "three\n", 3) // after the result
+	want(2, "three\n", 3)
+	if n := w.compactions(); n != 1 {
+		t.Errorf("%d compactions, want 1", n)
+	}
+	_, err = w.append(l, 3, "more\n")
+	wantRefusal(t, err, db.Conflict, "is over (finished): cannot append to its log")
+
+	must[[]db.Lease](t)(w.q.LogCompact(w.ctx(), db.LogCompactParams{Lease: l.ID, Object: "logs/x", IndexAt: 3}))
+	if again := must[[]db.Lease](t)(w.q.LogCompact(w.ctx(), db.LogCompactParams{Lease: l.ID, Object: "logs/y", IndexAt: 3})); len(again) != 0 {
+		t.Error("compacted twice")
+	}
+	if n := w.count("select count(*) from log_chunks"); n != 0 {
+		t.Errorf("%d chunks left", n)
+	}
+}
+
+// Scenario L6: chunks of a lost lease are refused; its log is kept and compacted.
+func TestLogOfLostLease(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.run("steps: [{sh: a}]")
+	l := w.leaseOne(w.agent(`{}`))
+	must[int32](t)(w.append(l, 0, "one\n"))
+	w.expire(l)
+	_, err := w.append(l, 1, "two\n")
+	wantRefusal(t, err, db.Conflict, "is over (interrupted)")
+	if w.compactions() != 1 {
+		t.Error("the log of the lost attempt is not compacted")
+	}
+}
+
+// An emptied job table is harmless: reconciling brings back every job that the state asks for, once.
+func TestReconcile(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	agent := w.agent(`{}`)
+	w.run("steps: [{sh: a}]")
+	l := w.leaseOne(agent)
+	must[int32](t)(w.append(l, 0, "one\n"))
+	w.finishWithLog(l, 4)
+	silent := w.run("steps: [{sh: b}]")
+	l = w.leaseOne(agent)
+	must[int32](t)(w.append(l, 0, "one\n"))
+	w.finishWithLog(l, 100) // the rest never comes
+	source := "sha256:" + fmt.Sprintf("%064d", 0)
+	must[db.Source](t)(w.q.SourceStore(w.ctx(), db.SourceStoreParams{Digest: source, Actor: "t"}))
+	must[db.Run](t)(w.q.RunCreate(w.ctx(), db.RunCreateParams{Project: "p", Source: &source, Actor: "t"}))
+	w.exec("truncate river.river_job")
+
+	dbtest.AdvanceClock(t, w.db, time.Minute)
+	for range 2 {
+		must[db.RunReconcileRow](t)(w.q.RunReconcile(w.ctx(), "t"))
+	}
+	if p, c := w.count("select count(*) from river.river_job where kind = 'source_plan'"), w.compactions(); p != 1 || c != 1 {
+		t.Errorf("%d plannings, %d compactions; want 1 and 1", p, c)
+	}
+	dbtest.AdvanceClock(t, w.db, 20*time.Minute)
+	must[db.RunReconcileRow](t)(w.q.RunReconcile(w.ctx(), "t"))
+	if n := w.count("select count(*) from events where kind = 'log.truncated' and run_id = $1", silent); n != 1 {
+		t.Error("a log whose rest never comes is waited for without end")
+	}
+}
+
+// A run that nothing could move any more is repaired. No transition makes one; here somebody with psql did.
+func TestRepair(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	agent := w.agent(`{}`)
+	run := w.run(three)
+	w.exec("update tasks set state = 'succeeded', finished_at = now() where run_id = $1 and state = 'ready'", run)
+	must[db.RunReconcileRow](t)(w.q.RunReconcile(w.ctx(), "t"))
+	w.work(agent, nil)
+	if got := w.runRow(run).State; got != "succeeded" {
+		t.Errorf("run is %s: %s", got, w.states(run))
+	}
+}
+
+func TestPartitions(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.exec("delete from events")
+	days := func() int32 { return must[int32](t)(w.q.PartitionMaintain(w.ctx(), 7)) }
+	if made := days(); made != 16 {
+		t.Errorf("made %d partitions, want 8 days of 2 tables", made)
+	}
+	if made := days(); made != 0 {
+		t.Errorf("made %d partitions again", made)
+	}
+	w.run("steps: [{sh: a}]")
+	if n := w.count("select count(*) from events_default"); n != 0 {
+		t.Errorf("%d events fell into the default partition", n)
+	}
+	dbtest.AdvanceClock(t, w.db, 5*24*time.Hour)
+	if dropped := must[int32](t)(w.q.PartitionDrop(w.ctx(), 48*time.Hour)); dropped != 3 {
+		t.Errorf("dropped %d empty partitions of log chunks, want 3", dropped)
+	}
+}
