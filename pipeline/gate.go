@@ -13,7 +13,7 @@ const (
 	maxFileBytes   = 1 << 20
 	maxDepth       = 64
 	maxIndicators  = 40_000 // characters that may start, end or separate values; 1,000 tasks need about 10,000
-	maxMappingKeys = 1_000
+	maxMappingKeys = 500
 )
 
 // gate refuses what must not reach the YAML library, and gives the text without byte order mark and carriage
@@ -85,40 +85,18 @@ func nthIndicator(text string, nth int) int {
 // checkTokens refuses nesting and mappings that would make the parser slow. The lexer is linear, and knows a
 // bracket in a script from one that nests; a byte scan does not.
 func checkTokens(r *report, tokens token.Tokens) bool {
-	flow := 0
-	var block []column
-	line := 0
+	w := tokenWalk{}
 	for _, t := range tokens {
-		switch t.Type {
-		case token.SequenceStartType, token.MappingStartType:
-			flow++
-		case token.SequenceEndType, token.MappingEndType:
-			flow = max(0, flow-1)
-		}
-		at := tokenSpan(t)
-		first := at.line != line
-		line = at.line
-		if flow+len(block) > maxDepth {
-			r.add(nestedTooDeep, at, "values are nested more than %d deep", maxDepth)
-			return false
-		}
 		if t.Type == token.CommentType {
 			continue
 		}
-		for first && len(block) > 0 && block[len(block)-1].at > at.column {
-			block = block[:len(block)-1]
+		at := tokenSpan(t)
+		w.token(t, at)
+		if len(w.flow)+len(w.block) > maxDepth {
+			r.add(nestedTooDeep, at, "values are nested more than %d deep", maxDepth)
+			return false
 		}
-		if !first && t.Type != token.SequenceEntryType || flow > 1 {
-			continue
-		}
-		if len(block) == 0 || block[len(block)-1].at < at.column {
-			block = append(block, column{at: at.column})
-		}
-		top := &block[len(block)-1]
-		if t.Type == token.SequenceEntryType {
-			continue
-		}
-		if top.keys++; top.keys > maxMappingKeys {
+		if w.keys > maxMappingKeys {
 			r.add(tooMuch, at, "a mapping has more than %d keys", maxMappingKeys)
 			return false
 		}
@@ -126,7 +104,53 @@ func checkTokens(r *report, tokens token.Tokens) bool {
 	return true
 }
 
+// tokenWalk counts what is open at a token.
+type tokenWalk struct {
+	flow  []int    // brackets and braces: the entries of each so far, or -1 in a list
+	block []column // indentations
+	line  int
+	keys  int // of the mapping that the last token belongs to
+}
+
 // column is an indentation that is open, with the keys seen at it.
 type column struct {
 	at, keys int
+}
+
+func (w *tokenWalk) token(t *token.Token, at span) {
+	first := at.line != w.line
+	w.line, w.keys = at.line, 0
+	switch t.Type {
+	case token.SequenceStartType:
+		w.flow = append(w.flow, -1)
+	case token.MappingStartType:
+		w.flow = append(w.flow, 0)
+	case token.SequenceEndType, token.MappingEndType:
+		w.flow = w.flow[:max(0, len(w.flow)-1)]
+	case token.CollectEntryType:
+		if n := len(w.flow); n > 0 && w.flow[n-1] >= 0 {
+			w.flow[n-1]++
+			w.keys = w.flow[n-1]
+		}
+	}
+	if len(w.flow) == 0 {
+		w.indent(t, at.column, first)
+	}
+}
+
+// indent follows the block structure: what starts a line, and each "-", opens or closes indentations.
+func (w *tokenWalk) indent(t *token.Token, at int, first bool) {
+	for first && len(w.block) > 0 && w.block[len(w.block)-1].at > at {
+		w.block = w.block[:len(w.block)-1]
+	}
+	if !first && t.Type != token.SequenceEntryType {
+		return
+	}
+	if len(w.block) == 0 || w.block[len(w.block)-1].at < at {
+		w.block = append(w.block, column{at: at})
+	}
+	if top := &w.block[len(w.block)-1]; t.Type != token.SequenceEntryType {
+		top.keys++
+		w.keys = top.keys
+	}
 }

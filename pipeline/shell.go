@@ -12,6 +12,7 @@ import (
 const (
 	maxCheckedScript  = 32 << 10
 	maxCheckedScripts = 512 << 10
+	maxParentheses    = 500 // the parser is quadratic in open ones
 )
 
 // lintScripts looks into the scripts of a file for what surely or probably is a mistake. A script never is an error:
@@ -54,7 +55,7 @@ func (l *linter) step(s *stepDecl) {
 	found, ok := l.known[script]
 	if !ok {
 		l.spent += len(script)
-		if len(script) > maxCheckedScript || l.spent > maxCheckedScripts {
+		if len(script) > maxCheckedScript || l.spent > maxCheckedScripts || strings.Count(script, "(") > maxParentheses {
 			if !l.told {
 				l.add(notChecked, s.sh.at.at, "scripts are too long to be checked from here on").
 					Suggestion = "move them into files of the repository and call them"

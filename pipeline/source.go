@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -32,13 +33,14 @@ const snippetWidth = 120
 
 // snippet shows the place with the lines above it and a caret below.
 func (s *source) snippet(at span) string {
-	if at.line < 1 || at.line > len(s.lines) {
+	if s.text == "" || at.line < 1 || at.line > len(s.lines) {
 		return ""
 	}
 	var b strings.Builder
+	gutter := max(4, len(strconv.Itoa(at.line)))
 	for n := max(1, at.line-contextLines); n < at.line; n++ {
 		shown, _ := window(s.lines[n-1], 1)
-		b.WriteString(strings.TrimRight(fmt.Sprintf("%4d | %s", n, shown), " ") + "\n")
+		b.WriteString(strings.TrimRight(fmt.Sprintf("%*d | %s", gutter, n, shown), " ") + "\n")
 	}
 	shown, column := window(s.lines[at.line-1], at.column)
 	// A tab stays a tab, or the caret stands elsewhere than the text above it.
@@ -49,7 +51,7 @@ func (s *source) snippet(at span) string {
 		return ' '
 	}, prefix(shown, column-1))
 	width := min(max(at.width, 1), max(1, snippetWidth-column))
-	fmt.Fprintf(&b, "%4d | %s\n     | %s%s", at.line, shown, blank, strings.Repeat("^", width))
+	fmt.Fprintf(&b, "%*d | %s\n%*s | %s%s", gutter, at.line, strings.TrimRight(shown, " "), gutter, "", blank, strings.Repeat("^", width))
 	return visible(b.String())
 }
 

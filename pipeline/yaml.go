@@ -58,12 +58,15 @@ func parseTokens(tokens token.Tokens) (file *ast.File, err error) {
 
 // syntaxError notes why the file is not YAML, and says what people usually mean by it.
 func syntaxError(r *report, err error) {
-	at, message := span{line: 1, column: 1, width: 1}, err.Error()
+	at, message := span{line: 1, column: 1, width: 1}, ""
 	if syntax, ok := errors.AsType[*yaml.SyntaxError](err); ok {
+		// Not Error(): it prints the file around the token, and is quadratic in the tokens of a line.
 		message = syntax.Message
 		if syntax.Token != nil {
 			at = tokenSpan(syntax.Token)
 		}
+	} else {
+		message = err.Error()
 	}
 	if tab, ok := indentTab(r.src, at.line); ok {
 		r.add(tabIndent, tab, "a tab is used for indentation, which YAML does not allow").

@@ -1,0 +1,219 @@
+package pipeline
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestFindOttofile(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		names []string
+		want  string
+		found bool
+	}{
+		{[]string{"Ottofile", "Ottofile.yml", "Ottofile.yaml"}, "Ottofile.yaml", true},
+		{[]string{"go.mod", "Ottofile", "Ottofile.yml"}, "Ottofile.yml", true},
+		{[]string{"Ottofile"}, "Ottofile", true},
+		{[]string{"ottofile.yaml", "Ottofile.json"}, "", false},
+		{nil, "", false},
+	} {
+		if got, found := FindOttofile(c.names); got != c.want || found != c.found {
+			t.Errorf("FindOttofile(%q) = %q, %v", c.names, got, found)
+		}
+	}
+}
+
+// manyTasks is an Ottofile as large installations write them: with a program.
+func manyTasks(n int) []byte {
+	var b strings.Builder
+	b.WriteString("name: large\nenv: {A: one, B: two, C: three}\nstages:\n  - parallel:\n")
+	for i := range n {
+		fmt.Fprintf(&b, "      - task: unit %d\n        requires: {os: linux, cores: 2}\n        env: {N: %d, M: m}\n"+
+			"        steps:\n          - sh: ./test %d\n            timeout: 5m\n          - sh: |\n              ./report\n", i, i, i)
+	}
+	return []byte(b.String())
+}
+
+func TestSameInputSamePlan(t *testing.T) {
+	t.Parallel()
+	f := File{Name: "Ottofile.yaml", Data: manyTasks(1000)}
+	var last []byte
+	for range 3 {
+		plan, diags := Compile(f)
+		if plan == nil {
+			t.Fatal(diags)
+		}
+		body, digest, err := plan.Encode()
+		if err != nil || !strings.HasPrefix(digest, "sha256:") {
+			t.Fatal(digest, err)
+		}
+		if last != nil && !bytes.Equal(last, body) {
+			t.Fatal("the same file gave two plans")
+		}
+		last = body
+	}
+}
+
+func TestAllProblemsAreSortedAndBounded(t *testing.T) {
+	t.Parallel()
+	f := File{Name: "Ottofile.yaml", Data: []byte("steps:\n" + strings.Repeat("  - make\n", 5000))}
+	_, diags := Compile(f)
+	if len(diags) != maxDiagnostics+1 || diags[maxDiagnostics].Code != tooManyProblems {
+		t.Fatalf("%d diagnostics, the last %s", len(diags), diags[len(diags)-1])
+	}
+	if !slices.IsSortedFunc(diags, func(a, b Diagnostic) int { return a.Line - b.Line }) {
+		t.Error("they are not sorted")
+	}
+}
+
+func TestTextNeverDrivesATerminal(t *testing.T) {
+	t.Parallel()
+	plan, diags := Compile(File{Name: "Ottofile.yaml", Data: []byte(`steps: [{sh: "a \e[31m b"}, "c \e[31m d"]`)})
+	if plan != nil || strings.ContainsRune(diags.String(), 0x1b) {
+		t.Errorf("%q", diags.String())
+	}
+	plan, diags = Compile(File{Name: "Ottofile.yaml", Data: []byte(`steps: [{sh: "a \e[31m b"}]`)})
+	if plan == nil || strings.ContainsRune(plan.Stages[0].Tasks[0].Steps[0].Name, 0x1b) {
+		t.Errorf("%v %q", plan, diags.String())
+	}
+}
+
+// hostile files cost as little as others; BenchmarkHostile says how much.
+func hostile() map[string]string {
+	deep := func(s string, n int) string { return strings.Repeat(s, n) }
+	indent := func(unit string) string {
+		var b strings.Builder
+		for i := range 1400 {
+			b.WriteString(deep(" ", i) + unit)
+		}
+		return b.String()
+	}
+	return map[string]string{
+		"flow lists":       deep("[", maxFileBytes),
+		"flow lists 39999": deep("[", 39_999),
+		"flow maps":        deep("{a: ", 19_999),
+		"block lists":      deep("- ", 39_999),
+		"block keys":       indent("a:\n"),
+		"questions":        deep("? ", 39_999),
+		"anchors":          deep("&a ", 39_999),
+		"tags":             deep("!a ", 39_999),
+		"one line":         "steps: [{sh: " + deep("a", maxFileBytes-20) + "}]",
+		"one quoted line":  "steps: [{sh: \"" + deep("a", maxFileBytes-20) + "\"}]",
+		"one literal":      "steps:\n- sh: |\n" + deep("    echo x\n", 90_000),
+		"many lines":       "steps:\n- sh: a\n" + deep("    echo x\n", 90_000),
+		"folded":           "steps:\n- sh: >\n" + deep("    echo x\n\n", 80_000),
+		"blank":            deep("\n", maxFileBytes-20) + "steps: [{sh: a}]",
+		"spaces":           deep(" ", maxFileBytes-20) + "steps: [{sh: a}]",
+		"comments":         deep("# a\n", 250_000) + "steps: [{sh: a}]",
+		"same keys":        deep("a: b\n", 30_000),
+		"keys in flow":     "{" + deep("a: b, ", 19_000) + "}",
+		"maps of keys":     "a:\n" + deep("- b:\n"+deep("    c: d\n", 900), 40),
+		"strings in row":   deep("'a' ", 10_000),
+		"quotes":           "- " + deep("''", 19_000),
+		"documents":        deep("---\n", 200_000),
+		"steps":            "steps:\n" + deep("- sh: a\n", 9_999),
+		"too many steps":   "steps:\n" + deep("- sh: a\n", 15_000),
+		"flow steps":       "steps: [" + deep("{sh: a},", 9_900) + "]",
+		"tasks":            string(manyTasks(1500)),
+		"typos":            "steps:\n" + deep("- hs: a\n", 9_999),
+		"long lines typos": deep("steps"+deep("x", 1000)+": a\n", 900),
+		"unterminated":     "a: \"" + deep("\n x", 300_000),
+		"aliases":          "steps:\n- &a {sh: x, env: {A: b}}\n" + deep("- *a\n", 10_000),
+		"laughs": "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\n" +
+			"c: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: [*d,*d,*d,*d,*d,*d,*d,*d,*d]\n",
+		"shell subshells": "steps:\n- sh: '" + deep("$(", 15_000) + "'",
+		"shell parens":    "steps:\n- sh: '" + deep("(", 32_000) + "'",
+		"shell ifs":       "steps:\n- sh: '" + deep("if ", 10_000) + "'",
+		"shell braces":    "steps:\n- sh: '" + deep("${a:-", 6_000) + "'",
+		"shell math":      "steps:\n- sh: '((" + deep("(", 30_000) + "'",
+		"shell nots":      "steps:\n- sh: '" + deep("! ", 15_000) + "'",
+		"shell heredocs":  "steps:\n- sh: |\n" + deep("    cat <<A\n", 2_500),
+		"shell pipes":     "steps:\n- sh: a" + deep("|a", 15_000),
+	}
+}
+
+func TestHostile(t *testing.T) {
+	t.Parallel()
+	for name, text := range hostile() {
+		for _, read := range []func() (*Plan, Diagnostics){
+			func() (*Plan, Diagnostics) { return Compile(File{Name: "Ottofile.yaml", Data: []byte(text)}) },
+			func() (*Plan, Diagnostics) { return FromModel([]byte(text)) },
+		} {
+			plan, diags := read()
+			if (plan == nil) != diags.HasErrors() || len(diags) > maxDiagnostics+1 {
+				t.Errorf("%s: plan %v, %d diagnostics", name, plan != nil, len(diags))
+			}
+		}
+	}
+}
+
+func BenchmarkHostile(b *testing.B) {
+	all := hostile()
+	for _, name := range slices.Sorted(func(yield func(string) bool) {
+		for k := range all {
+			if !yield(k) {
+				return
+			}
+		}
+	}) {
+		f := File{Name: "Ottofile.yaml", Data: []byte(all[name])}
+		b.Run(strings.ReplaceAll(name, " ", "_"), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				Compile(f)
+			}
+		})
+	}
+}
+
+func BenchmarkCompile1000Tasks(b *testing.B) {
+	f := File{Name: "Ottofile.yaml", Data: manyTasks(1000)}
+	b.SetBytes(int64(len(f.Data)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if plan, diags := Compile(f); plan == nil {
+			b.Fatal(diags)
+		}
+	}
+}
+
+// FuzzCompile proves that no file panics, that a plan is there exactly if no error is, and that a plan stays the same.
+func FuzzCompile(f *testing.F) {
+	for _, seed := range []string{
+		"steps: [{sh: make}]", "stages:\n  - parallel:\n    - task: a\n      steps: [{sh: b}]\n", "a: &a [*a]", "<<: {a: b}",
+		"steps:\n- sh: |\n   a\n  b", "{", "'", "? a\n: b", "!!str a", "\t", "a:\n - b\n c", "steps: [{sh: >-\n x}]",
+		"always: [{stage: a, retries: {limit: 1, on: [exit: [3]]}, steps: [{sh: 'grep \"'}]}]\nstages: []",
+		`{"uuid":"0aa80ba1-4a4f-4a4f-8a4f-000000000001","batches":[{"contexts":[{"steps":[{"symbol":"sh","parameters":["x"]}]}]}]}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		for _, read := range []func() (*Plan, Diagnostics){
+			func() (*Plan, Diagnostics) { return Compile(File{Name: "Ottofile.yaml", Data: data}) },
+			func() (*Plan, Diagnostics) { return FromModel(data) },
+		} {
+			plan, diags := read()
+			again, sameDiags := read()
+			if (plan == nil) != diags.HasErrors() {
+				t.Fatalf("plan %v, but diagnostics:\n%s", plan != nil, diags)
+			}
+			if diff := cmp.Diff(plan, again) + cmp.Diff(diags, sameDiags); diff != "" {
+				t.Fatalf("the second reading differs:\n%s", diff)
+			}
+			if plan != nil {
+				for ptr := range planLeaves(t, plan) {
+					if _, ok := plan.Origins[ptr]; !ok {
+						t.Fatalf("%s has no origin", ptr)
+					}
+				}
+				plan.Model()
+			}
+		}
+	})
+}
