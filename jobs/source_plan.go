@@ -1,0 +1,113 @@
+package jobs
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river"
+
+	"github.com/ottoci/otto/db"
+	"github.com/ottoci/otto/pipeline"
+	"github.com/ottoci/otto/store"
+)
+
+// sourceAttempts is how often a source that cannot be read is tried before its run fails.
+const sourceAttempts = 5
+
+type sourcePlanArgs struct {
+	Run int64 `json:"run"`
+}
+
+func (sourcePlanArgs) Kind() string { return "source_plan" }
+
+// sourcePlan plans a pending run from its stored source.
+type sourcePlan struct {
+	river.WorkerDefaults[sourcePlanArgs]
+	pool  *pgxpool.Pool
+	store *store.Store
+	log   *slog.Logger
+}
+
+// Timeout allows for reading a large bundle to its end.
+func (w *sourcePlan) Timeout(*river.Job[sourcePlanArgs]) time.Duration { return 2 * time.Minute }
+
+// NextRetry follows soon at first: a person waits for the run.
+func (w *sourcePlan) NextRetry(job *river.Job[sourcePlanArgs]) time.Time {
+	return time.Now().Add(time.Duration(job.Attempt*job.Attempt) * time.Second)
+}
+
+// Work does nothing for a run that somebody has planned, failed or aborted meanwhile.
+func (w *sourcePlan) Work(ctx context.Context, job *river.Job[sourcePlanArgs]) error {
+	q := db.New(w.pool)
+	row, err := q.RunByID(ctx, job.Args.Run)
+	if _, gone := db.AsRefusal(err); gone {
+		return nil
+	}
+	if err != nil || row.Run.State != "pending" {
+		return err
+	}
+	file, err := w.read(ctx, row.Run)
+	switch {
+	case errors.Is(err, errNoOttofile):
+		err = w.fail(ctx, q, job.Args.Run, err.Error(), nil)
+	case errors.Is(err, store.ErrNotFound):
+		err = w.fail(ctx, q, job.Args.Run, "the source bundle "+*row.Run.SourceDigest+" is not in the object store", nil)
+	case err != nil && job.Attempt >= sourceAttempts:
+		err = w.fail(ctx, q, job.Args.Run, fmt.Sprintf("the source cannot be read, tried %d times: %v", job.Attempt, err), nil)
+	case err == nil:
+		err = w.plan(ctx, q, job.Args.Run, file)
+	}
+	if _, refused := db.AsRefusal(err); refused {
+		return nil
+	}
+	return err
+}
+
+func (w *sourcePlan) read(ctx context.Context, run db.Run) (pipeline.File, error) {
+	key, err := store.SourceKey(*run.SourceDigest)
+	if err != nil {
+		return pipeline.File{}, err
+	}
+	bundle, _, err := w.store.Get(ctx, key)
+	if err != nil {
+		return pipeline.File{}, err
+	}
+	defer bundle.Close()
+	name := ""
+	if run.Ottofile != nil {
+		name = *run.Ottofile
+	}
+	return findOttofile(bundle, name)
+}
+
+func (w *sourcePlan) plan(ctx context.Context, q *db.Queries, run int64, file pipeline.File) error {
+	plan, diagnostics := pipeline.Compile(file)
+	found, err := json.Marshal(diagnostics)
+	if err != nil {
+		return err
+	}
+	if diagnostics.HasErrors() {
+		return w.fail(ctx, q, run, file.Name+" has errors", found)
+	}
+	body, digest, err := plan.Encode()
+	if err != nil {
+		return err
+	}
+	return db.InTx(ctx, w.pool, func(q *db.Queries) error {
+		if _, err := q.PlanStore(ctx, db.PlanStoreParams{Digest: digest, Body: body}); err != nil {
+			return err
+		}
+		_, err := q.RunPlan(ctx, db.RunPlanParams{Run: run, Plan: digest, Diagnostics: found, Actor: "job:source_plan"})
+		return err
+	})
+}
+
+func (w *sourcePlan) fail(ctx context.Context, q *db.Queries, run int64, reason string, diagnostics json.RawMessage) error {
+	_, err := q.RunFail(ctx, db.RunFailParams{Run: run, Reason: reason, Diagnostics: diagnostics, Actor: "job:source_plan"})
+	return err
+}

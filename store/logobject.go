@@ -1,0 +1,87 @@
+package store
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// A stored log is its chunks' zstd frames, one after the other, and then an index in a skippable frame. So any zstd
+// program reads the object, and a reader that has the index fetches only the frames it needs.
+
+// LogChunk says where a chunk of a log is.
+type LogChunk struct {
+	Seq       int             `json:"seq"`
+	FirstByte int64           `json:"first_byte"` // raw
+	Bytes     int             `json:"bytes"`      // raw
+	FirstLine int64           `json:"first_line"` // line ends before the chunk
+	Lines     int             `json:"lines"`      // line ends in it
+	Segments  json.RawMessage `json:"segments"`
+	At        int64           `json:"at"`     // of the frame, in the object
+	Stored    int             `json:"stored"` // size of the frame
+}
+
+// skippableMagic begins a frame that zstd readers skip (RFC 8878, section 3.1.2).
+const skippableMagic = 0x184D2A50
+
+// maxLogIndex bounds the index that a reader unpacks: 64 MiB are some 400,000 chunks.
+const maxLogIndex = 64 << 20
+
+// A LogObject writes a stored log. Use: Add each chunk in order, then Close.
+type LogObject struct {
+	w     io.Writer
+	at    int64
+	index []LogChunk
+}
+
+// NewLogObject writes to w.
+func NewLogObject(w io.Writer) *LogObject { return &LogObject{w: w} }
+
+// Add writes a chunk's frame.
+func (o *LogObject) Add(c LogChunk, frame []byte) error {
+	c.At, c.Stored = o.at, len(frame)
+	n, err := o.w.Write(frame)
+	o.at += int64(n)
+	o.index = append(o.index, c)
+	return err
+}
+
+// Close writes the index and says where it begins and how long the object is.
+func (o *LogObject) Close() (indexAt, size int64, err error) {
+	index, err := json.Marshal(o.index)
+	if err != nil {
+		return 0, 0, err
+	}
+	enc, err := zstd.NewWriter(nil)
+	if err != nil {
+		return 0, 0, err
+	}
+	packed := enc.EncodeAll(index, nil)
+	head := binary.LittleEndian.AppendUint32(nil, skippableMagic)
+	head = binary.LittleEndian.AppendUint32(head, uint32(len(packed)))
+	if _, err := o.w.Write(append(head, packed...)); err != nil {
+		return 0, 0, err
+	}
+	return o.at, o.at + int64(len(head)+len(packed)), nil
+}
+
+// parseLogIndex reads the skippable frame that ends a stored log.
+func parseLogIndex(frame []byte) ([]LogChunk, error) {
+	if len(frame) < 8 || binary.LittleEndian.Uint32(frame) != skippableMagic || int(binary.LittleEndian.Uint32(frame[4:])) != len(frame)-8 {
+		return nil, fmt.Errorf("the index of a stored log is damaged")
+	}
+	dec, err := zstd.NewReader(bytes.NewReader(frame[8:]), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxLogIndex))
+	if err != nil {
+		return nil, err
+	}
+	defer dec.Close()
+	var index []LogChunk
+	if err := json.NewDecoder(io.LimitReader(dec, maxLogIndex)).Decode(&index); err != nil {
+		return nil, fmt.Errorf("read the index of a stored log: %w", err)
+	}
+	return index, nil
+}
