@@ -1,0 +1,78 @@
+package pipeline
+
+import (
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func readFile(t *testing.T, path string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func TestExamples(t *testing.T) {
+	t.Parallel()
+	for _, path := range glob(t, "../examples/*/Ottofile.yaml") {
+		if plan, diags := Compile(File{Name: path, Data: readFile(t, path)}); plan == nil || len(diags) > 0 {
+			t.Errorf("%s", diags)
+		}
+	}
+}
+
+var fenced = regexp.MustCompile("(?ms)^```yaml\n(.*?)^```$")
+
+// Every YAML block of the reference is a whole Ottofile that compiles, or a fragment that says so: "# in a task".
+func TestReference(t *testing.T) {
+	t.Parallel()
+	doc := string(readFile(t, "../docs/ottofile.md"))
+	wrap := map[string]string{
+		"# in a file\n":  "%s\nsteps: [{sh: ./x}]\n",
+		"# in a task\n":  "stages:\n- parallel:\n  - task: x\n%s\n    steps: [{sh: ./x}]\n",
+		"# in a step\n":  "steps:\n- sh: ./x\n%s\n",
+		"# in a stage\n": "stages:\n%s\n",
+	}
+	blocks := fenced.FindAllStringSubmatch(doc, -1)
+	if len(blocks) < 5 {
+		t.Fatalf("%d examples", len(blocks))
+	}
+	for _, b := range blocks {
+		text := b[1]
+		for mark, frame := range wrap {
+			if rest, ok := strings.CutPrefix(text, mark); ok {
+				indent := map[string]string{"# in a task\n": "    ", "# in a step\n": "  "}[mark]
+				text = strings.Replace(frame, "%s", indent+strings.ReplaceAll(strings.TrimSpace(rest), "\n", "\n"+indent), 1)
+			}
+		}
+		if plan, diags := Compile(File{Name: "docs/ottofile.md", Data: []byte(text)}); plan == nil || len(diags) > 0 {
+			t.Errorf("the example\n%s\ngives:\n%s", text, diags)
+		}
+	}
+}
+
+// The reference speaks of every key, and of no other.
+func TestReferenceIsComplete(t *testing.T) {
+	t.Parallel()
+	doc := string(readFile(t, "../docs/ottofile.md"))
+	l := newLanguage()
+	var keys []string
+	for _, names := range [][]string{l.file.names(), l.stage.names(), l.task.names(), l.step.names(), l.retries.names()} {
+		keys = append(keys, names...)
+	}
+	for _, k := range keys {
+		if !strings.Contains(doc, "| `"+k+"` |") {
+			t.Errorf("no table has the key %s", k)
+		}
+	}
+	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\|").FindAllStringSubmatch(doc, -1) {
+		if !slices.Contains(keys, m[1]) {
+			t.Errorf("a table has the key %s, which is none", m[1])
+		}
+	}
+}
