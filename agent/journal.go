@@ -1,0 +1,184 @@
+package agent
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"hash"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/ottoci/otto/client"
+)
+
+const (
+	// flushAfter is how long the first byte of a chunk waits for company: what a person watching does not notice.
+	flushAfter = 100 * time.Millisecond
+	// mergeWithin is how far apart in time two pieces of the same output may be and still become one segment.
+	mergeWithin = 250 * time.Millisecond
+)
+
+// journal is the log of one task. It cuts what is written to it into chunks and puts them into the spool. In memory is
+// only the chunk being filled.
+type journal struct {
+	began  time.Time
+	limit  int // raw bytes of a chunk
+	spool  *spool
+	zip    *zstd.Encoder
+	epoch  int
+	broken func(error) // told once that the spool cannot be written; the journal then swallows everything
+
+	mu       sync.Mutex
+	bytes    []byte
+	segments []client.Segment
+	timer    *time.Timer
+	total    client.LogTotal
+	sum      hash.Hash
+	sealed   bool
+	err      error // that broke the spool
+}
+
+func newJournal(s *spool, zip *zstd.Encoder, limit int) *journal {
+	return &journal{began: time.Now(), limit: limit, spool: s, zip: zip, sum: sha256.New(), broken: func(error) {}}
+}
+
+// restart makes now the moment from which segments count their time.
+func (j *journal) restart() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.began = time.Now()
+}
+
+// write adds output of a step. It first waits for room in the spool, for as long as ctx lives: that is how a step that
+// writes faster than the server reads is slowed down. Once ctx has ended only the rest of a pipe can come, which fits.
+func (j *journal) write(ctx context.Context, kind string, step int, p []byte) {
+	j.spool.waitRoom(ctx)
+	j.add(kind, step, p)
+}
+
+func (j *journal) add(kind string, step int, p []byte) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for len(p) > 0 {
+		n := min(len(p), j.limit-len(j.bytes))
+		j.bytes = append(j.bytes, p[:n]...)
+		j.extend(client.Segment{Step: step, Kind: kind, AtMS: j.now(), Bytes: n})
+		p = p[n:]
+		if len(j.bytes) == j.limit {
+			j.cut()
+		}
+	}
+	j.flushLater()
+}
+
+// mark adds a segment without bytes: a step's begin or end.
+func (j *journal) mark(segment client.Segment) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	segment.AtMS = j.now()
+	j.segments = append(j.segments, segment)
+	j.flushLater()
+}
+
+// say adds a line by the agent itself. It is short and does not wait for room.
+func (j *journal) say(step int, format string, args ...any) {
+	line := strings.ToValidUTF8(fmt.Sprintf("otto: "+format, args...), "\uFFFD")
+	j.add(client.SegmentAgent, step, []byte(line+"\n"))
+}
+
+// seal cuts the last chunk and says what the whole log comes to, and whether something is missing in it. Nothing may be
+// written after it.
+func (j *journal) seal() (client.LogTotal, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if !j.sealed {
+		j.cut()
+		j.sealed = true
+		j.total.SHA256 = hex.EncodeToString(j.sum.Sum(nil))
+		j.spool.seal()
+	}
+	return j.total, j.err
+}
+
+func (j *journal) now() int64 { return time.Since(j.began).Milliseconds() }
+
+// extend adds a segment, or makes the last one longer if this one only continues it.
+func (j *journal) extend(next client.Segment) {
+	if n := len(j.segments); n > 0 {
+		last := &j.segments[n-1]
+		if last.Kind == next.Kind && last.Step == next.Step && next.AtMS-last.AtMS < mergeWithin.Milliseconds() {
+			last.Bytes += next.Bytes
+			return
+		}
+	}
+	j.segments = append(j.segments, next)
+}
+
+func (j *journal) flushLater() {
+	if j.timer == nil && len(j.segments) > 0 {
+		j.timer = time.AfterFunc(flushAfter, j.flush)
+	}
+}
+
+func (j *journal) flush() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.cut()
+}
+
+// cut puts the pending chunk, if there is one, into the spool.
+func (j *journal) cut() {
+	if j.timer != nil {
+		j.timer.Stop()
+		j.timer = nil
+	}
+	if len(j.segments) == 0 {
+		return
+	}
+	if j.err == nil {
+		j.store()
+	}
+	j.bytes, j.segments = j.bytes[:0], nil
+}
+
+// store puts the pending chunk into the spool. A log with a hole is worth nothing: the first failure is the last try.
+func (j *journal) store() {
+	body, err := json.Marshal(j.chunk())
+	if err == nil {
+		err = j.spool.append(body)
+	}
+	if err != nil {
+		j.err = fmt.Errorf("cannot spool the log: %w", err)
+		j.broken(j.err)
+		return
+	}
+	j.sum.Write(j.bytes)
+	j.total.Bytes += int64(len(j.bytes))
+	j.total.Chunks++
+}
+
+// chunk is what goes over the wire: a zstd frame, unless that is longer than the bytes as they are.
+func (j *journal) chunk() client.LogChunk {
+	c := client.LogChunk{
+		Epoch:    j.epoch,
+		Seq:      j.total.Chunks,
+		Encoding: "zstd",
+		Bytes:    len(j.bytes),
+		Segments: j.segments,
+		Data:     j.zip.EncodeAll(j.bytes, nil),
+	}
+	if len(c.Data) >= len(j.bytes) {
+		c.Encoding, c.Data = "identity", append([]byte{}, j.bytes...)
+	}
+	return c
+}
+
+// noLog is the total of a log without chunks.
+func noLog() client.LogTotal {
+	return client.LogTotal{SHA256: hex.EncodeToString(sha256.New().Sum(nil))}
+}

@@ -1,0 +1,112 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"github.com/ottoci/otto/client"
+)
+
+// prepare makes the task's directories and puts the source into its workspace.
+func (t *task) prepare(ctx context.Context) error {
+	// A directory of this name can only be left over from an earlier life of the agent.
+	if err := removeTree(t.path("")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("cannot empty the workspace: %w", err)
+	}
+	if err := t.makeDirs(); err != nil {
+		return fmt.Errorf("cannot make the workspace: %w", err)
+	}
+	if t.lease.Source == nil {
+		return nil
+	}
+	err := t.unpackSource(ctx, *t.lease.Source)
+	if errors.Is(err, errDigest) {
+		// The cached bundle is damaged: fetch it again, once.
+		if err := errors.Join(t.agent.sources.forget(t.lease.Source.Digest), removeTree(t.path("workspace")), t.makeDirs()); err != nil {
+			return fmt.Errorf("cannot make the workspace: %w", err)
+		}
+		err = t.unpackSource(ctx, *t.lease.Source)
+	}
+	return err
+}
+
+func (t *task) makeDirs() error {
+	for _, dir := range []string{"workspace", "tmp"} {
+		if err := os.MkdirAll(t.path(dir), 0o700); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unpackSource unpacks the bundle and verifies its digest while reading it, also when it comes from the cache: steps of
+// other tasks run as the same user and could have changed it there.
+func (t *task) unpackSource(ctx context.Context, ref client.SourceRef) error {
+	bundle, err := t.fetchSource(ctx, ref)
+	if err != nil {
+		return fmt.Errorf("cannot fetch the source: %w", err)
+	}
+	defer bundle.Close()
+	root, err := os.OpenRoot(t.path("workspace"))
+	if err != nil {
+		return fmt.Errorf("cannot unpack the source: %w", err)
+	}
+	defer root.Close()
+	sum := newVerifier(ref.Digest)
+	in := io.TeeReader(readerFunc(func(p []byte) (int, error) {
+		if ctx.Err() != nil {
+			return 0, context.Cause(ctx)
+		}
+		return bundle.Read(p)
+	}), sum)
+	u := unpacker{root: root, bytes: t.agent.cfg.SourceBytes, entries: t.agent.cfg.SourceEntries}
+	unpacked := u.unpack(in)
+	if _, err := io.Copy(io.Discard, in); err != nil {
+		return fmt.Errorf("cannot read the source: %w", err)
+	}
+	if err := sum.verify(); err != nil {
+		return fmt.Errorf("cannot unpack the source: %w", err)
+	}
+	if unpacked != nil {
+		return fmt.Errorf("cannot unpack the source: %w", unpacked)
+	}
+	return nil
+}
+
+// fetchTries is how often a transfer may end well and yet bring the wrong bytes.
+const fetchTries = 3
+
+// fetchSource gets the bundle, however long the server is away.
+func (t *task) fetchSource(ctx context.Context, ref client.SourceRef) (*os.File, error) {
+	pauses := newReportBackoff(t.agent.cfg.ReconnectWindow)
+	wrong := 0
+	for {
+		f, err := t.agent.sources.get(ctx, ref, func(ctx context.Context) (io.ReadCloser, error) {
+			return t.agent.logs.LeaseSource(ctx, t.lease.ID)
+		})
+		if errors.Is(err, errDigest) {
+			wrong++
+		}
+		if err == nil || ctx.Err() != nil || wrong == fetchTries || refused(err) || isLocal(err) {
+			return f, err
+		}
+		if pauses.tries == 0 {
+			t.log.WarnContext(ctx, "source not fetched, trying on", "error", err)
+		}
+		sleep(ctx, pauses.pause(err))
+	}
+}
+
+// isLocal says whether an error is about a file of ours, which no server can mend.
+func isLocal(err error) bool {
+	var file *fs.PathError
+	return errors.As(err, &file)
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }

@@ -1,0 +1,411 @@
+package agent_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/ottoci/otto/client"
+)
+
+// fault is what goes wrong with one request.
+type fault int
+
+const (
+	none       fault = iota
+	drop             // the connection is cut before the request is acted on
+	dropAnswer       // the connection is cut after it
+	fail             // 500
+	twice            // the request is acted on twice
+	fenced           // 409 with code fenced
+	unauthorized
+	hang // no answer until the agent gives up
+)
+
+// server is an Otto server in memory, as far as agents can see.
+type server struct {
+	*httptest.Server
+	settings client.AgentSettings
+
+	mu      sync.Mutex
+	changed chan struct{}                // closed and replaced at each change
+	fault   func(op string, n int) fault // n counts the requests of an operation from 1
+	calls   map[string]int               // by operation
+	queue   []*record                    // to be leased
+	records map[string]*record           // by lease
+	sources map[string][]byte            // by digest
+	beats   []client.Heartbeat
+	takes   []client.LeaseRequest
+	offers  []client.AgentOffer
+	tokens  []string
+	order   []string // operations on leases, in order of arrival
+}
+
+// record is what the server knows of a lease.
+type record struct {
+	lease    client.Lease
+	granted  bool
+	starts   int
+	reports  []client.StepReport
+	batches  []client.StepReports
+	chunks   []client.LogChunk
+	finish   *client.LeaseFinish
+	finishes int
+	release  *client.LeaseRelease
+	abort    *client.Abort
+	fenced   bool
+}
+
+func newServer(t *testing.T) *server {
+	s := &server{
+		settings: client.AgentSettings{LeaseTTLMS: 3000, HeartbeatMS: 100, GraceMS: 500, ChunkBytes: 256 << 10, Protocol: []string{"log-zstd"}},
+		changed:  make(chan struct{}),
+		calls:    map[string]int{},
+		records:  map[string]*record{},
+		sources:  map[string][]byte{},
+	}
+	mux := http.NewServeMux()
+	handle := func(pattern, op string, h func(*record, []byte) (int, any)) {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, op, h) })
+	}
+	handle("POST /v1/agents", "enrol", s.enrol)
+	handle("POST /v1/agent/hello", "hello", s.hello)
+	handle("POST /v1/agent/heartbeat", "heartbeat", s.heartbeat)
+	handle("POST /v1/agent/bye", "bye", func(*record, []byte) (int, any) { return 204, nil })
+	handle("POST /v1/leases/{lease}/start", "start", s.start)
+	handle("POST /v1/leases/{lease}/steps", "steps", s.stepReports)
+	handle("POST /v1/leases/{lease}/log", "log", s.log)
+	handle("POST /v1/leases/{lease}/finish", "finish", s.finish)
+	handle("POST /v1/leases/{lease}/release", "release", s.release)
+	handle("GET /v1/leases/{lease}/source", "source", s.source)
+	mux.HandleFunc("POST /v1/agent/lease", func(w http.ResponseWriter, r *http.Request) {
+		s.serve(w, r, "take", func(_ *record, body []byte) (int, any) { return s.take(r.Context(), body) })
+	})
+	s.Server = httptest.NewServer(mux)
+	t.Cleanup(s.Close)
+	return s
+}
+
+// serve answers one request, or lets go wrong what the test asks for.
+func (s *server) serve(w http.ResponseWriter, r *http.Request, op string, h func(*record, []byte) (int, any)) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return
+	}
+	s.mu.Lock()
+	s.calls[op]++
+	s.tokens = append(s.tokens, r.Header.Get("Authorization"))
+	f := none
+	if s.fault != nil {
+		f = s.fault(op, s.calls[op])
+	}
+	rec := s.records[r.PathValue("lease")]
+	if rec != nil {
+		s.order = append(s.order, op)
+	}
+	s.notify()
+	s.mu.Unlock()
+	switch f {
+	case drop:
+		cut(w)
+		return
+	case hang:
+		<-r.Context().Done()
+		return
+	case fail:
+		http.Error(w, "boom", http.StatusInternalServerError)
+		return
+	case fenced:
+		refuse(w)
+		return
+	case unauthorized:
+		w.WriteHeader(http.StatusUnauthorized)
+		return
+	case twice:
+		h(rec, body)
+	}
+	if r.PathValue("lease") != "" && (rec == nil || rec.fenced) {
+		refuse(w)
+		return
+	}
+	status, answer := h(rec, body)
+	if f == dropAnswer {
+		cut(w)
+		return
+	}
+	if raw, ok := answer.([]byte); ok {
+		_, _ = w.Write(raw)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(answer)
+}
+
+func cut(w http.ResponseWriter) {
+	if conn, _, err := w.(http.Hijacker).Hijack(); err == nil {
+		_ = conn.Close()
+	}
+}
+
+func refuse(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(http.StatusConflict)
+	_, _ = io.WriteString(w, `{"status":409,"code":"fenced","detail":"the lease is lost"}`)
+}
+
+func decode[T any](body []byte) (out T) {
+	if err := json.Unmarshal(body, &out); err != nil {
+		panic(err)
+	}
+	return out
+}
+
+// notify wakes those who wait for a change. The caller holds the lock.
+func (s *server) notify() {
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+func (s *server) locked(do func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	do()
+	s.notify()
+}
+
+func (s *server) enrol(_ *record, body []byte) (int, any) {
+	s.locked(func() { s.offers = append(s.offers, decode[client.AgentOffer](body)) })
+	return 201, client.AgentEnrolled{Agent: client.Agent{Agent: 7}, Token: "otto_agent_enrolled", Settings: s.settings}
+}
+
+func (s *server) hello(_ *record, body []byte) (int, any) {
+	s.locked(func() { s.offers = append(s.offers, decode[client.AgentOffer](body)) })
+	return 200, client.AgentWelcome{Agent: client.Agent{Agent: 7}, Settings: s.settings}
+}
+
+func (s *server) heartbeat(_ *record, body []byte) (int, any) {
+	beat := decode[client.Heartbeat](body)
+	answer := client.HeartbeatAnswer{Aborts: []client.Abort{}, Fenced: []string{}}
+	s.locked(func() {
+		s.beats = append(s.beats, beat)
+		for _, id := range beat.Leases {
+			switch rec := s.records[id]; {
+			case rec == nil || rec.fenced || rec.finish != nil:
+				answer.Fenced = append(answer.Fenced, id)
+			case rec.abort != nil:
+				answer.Aborts = append(answer.Aborts, *rec.abort)
+			}
+		}
+	})
+	return 200, answer
+}
+
+func (s *server) take(ctx context.Context, body []byte) (int, any) {
+	request := decode[client.LeaseRequest](body)
+	s.locked(func() { s.takes = append(s.takes, request) })
+	answer := client.LeaseAnswer{Leases: []client.Lease{}, Aborts: []client.Abort{}}
+	wait := time.NewTimer(time.Duration(request.WaitMS) * time.Millisecond)
+	defer wait.Stop()
+	for {
+		s.mu.Lock()
+		for len(s.queue) > 0 && len(answer.Leases) < request.Free {
+			s.queue[0].granted = true
+			answer.Leases = append(answer.Leases, s.queue[0].lease)
+			s.queue = s.queue[1:]
+		}
+		changed := s.changed
+		s.mu.Unlock()
+		if len(answer.Leases) > 0 {
+			return 200, answer
+		}
+		select {
+		case <-changed:
+		case <-wait.C:
+			return 200, answer
+		case <-ctx.Done():
+			return 200, answer
+		}
+	}
+}
+
+func (s *server) start(rec *record, body []byte) (int, any) {
+	s.locked(func() {
+		rec.starts++
+		rec.reports = append(rec.reports, decode[client.LeaseStart](body).Steps...)
+	})
+	return 200, client.LeaseState{State: client.Running}
+}
+
+func (s *server) stepReports(rec *record, body []byte) (int, any) {
+	s.locked(func() {
+		batch := decode[client.StepReports](body)
+		rec.batches = append(rec.batches, batch)
+		rec.reports = append(rec.reports, batch.Steps...)
+	})
+	return 200, client.LeaseState{State: client.Running}
+}
+
+func (s *server) log(rec *record, body []byte) (int, any) {
+	next := 0
+	s.locked(func() {
+		if chunk := decode[client.LogChunk](body); chunk.Seq == len(rec.chunks) {
+			rec.chunks = append(rec.chunks, chunk)
+		} else if chunk.Seq < len(rec.chunks) && !bytes.Equal(rec.chunks[chunk.Seq].Data, chunk.Data) {
+			panic("the same chunk came with other bytes")
+		}
+		next = len(rec.chunks)
+	})
+	return 200, client.LogAck{Next: next}
+}
+
+func (s *server) finish(rec *record, body []byte) (int, any) {
+	s.locked(func() {
+		result := decode[client.LeaseFinish](body)
+		rec.finish = &result
+		rec.finishes++
+	})
+	return 200, client.LeaseState{State: "done"}
+}
+
+func (s *server) release(rec *record, body []byte) (int, any) {
+	s.locked(func() {
+		release := decode[client.LeaseRelease](body)
+		rec.release = &release
+		rec.fenced = false
+	})
+	return 200, client.LeaseState{State: client.Ready}
+}
+
+func (s *server) source(rec *record, _ []byte) (int, any) {
+	return 200, s.sources[rec.lease.Source.Digest]
+}
+
+// give queues a task and returns its record, whose fields are read under the lock, or with wait.
+func (s *server) give(spec client.TaskSpec) *record {
+	return s.giveLease(client.Lease{Spec: spec})
+}
+
+func (s *server) giveLease(lease client.Lease) *record {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := len(s.records) + 1
+	lease.ID = fmt.Sprintf("00000000-0000-4000-8000-%012d", n)
+	lease.Epoch, lease.Task, lease.Run, lease.RunID = 1, int64(40+n), 812, "6f1e2c52-2f57-4c02-8a49-6c7b1a0f0c11"
+	lease.Project, lease.Stage = "web", "build"
+	if lease.Spec.Name == "" {
+		lease.Spec.Name = "unit"
+	}
+	for i := range lease.Spec.Steps {
+		if lease.Spec.Steps[i].ExitCodes == nil {
+			lease.Spec.Steps[i].ExitCodes = map[string]string{"0": "succeeded", "1": "failed", "2": "aborted", "3": "unstable"}
+		}
+	}
+	rec := &record{lease: lease}
+	s.records[lease.ID] = rec
+	s.queue = append(s.queue, rec)
+	s.notify()
+	return rec
+}
+
+// patience is the deadline of all waiting in tests: long, since it only runs out when something is broken.
+const patience = 60 * time.Second
+
+// wait waits until a condition on the server's state holds.
+func (s *server) wait(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	for {
+		s.mu.Lock()
+		ok, changed := holds(), s.changed
+		s.mu.Unlock()
+		if ok {
+			return
+		}
+		select {
+		case <-changed:
+		case <-deadline.C:
+			t.Fatalf("waited in vain: %s", what)
+		}
+	}
+}
+
+// finished waits for the result of a lease and for all of its log.
+func (s *server) finished(t *testing.T, rec *record) client.LeaseFinish {
+	t.Helper()
+	s.wait(t, "result and log of "+rec.lease.Spec.Name, func() bool {
+		return rec.finish != nil && len(rec.chunks) >= rec.finish.Log.Chunks
+	})
+	return *rec.finish
+}
+
+// logOf puts a log together and checks it against what the agent says it comes to.
+func (s *server) logOf(t *testing.T, rec *record, total client.LogTotal) []piece {
+	t.Helper()
+	s.wait(t, "log", func() bool { return len(rec.chunks) >= total.Chunks })
+	s.mu.Lock()
+	chunks := slices.Clone(rec.chunks)
+	s.mu.Unlock()
+	unzip, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unzip.Close()
+	var out []piece
+	var size int64
+	sum := sha256.New()
+	for i, chunk := range chunks {
+		raw := chunk.Data
+		if chunk.Encoding == "zstd" {
+			if raw, err = unzip.DecodeAll(chunk.Data, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if chunk.Seq != i || len(raw) != chunk.Bytes || chunk.Epoch != rec.lease.Epoch {
+			t.Fatalf("chunk %d: seq %d, epoch %d, %d bytes instead of %d", i, chunk.Seq, chunk.Epoch, len(raw), chunk.Bytes)
+		}
+		sum.Write(raw)
+		size += int64(len(raw))
+		for _, segment := range chunk.Segments {
+			out = append(out, piece{segment, raw[:segment.Bytes]})
+			raw = raw[segment.Bytes:]
+		}
+		if len(raw) != 0 {
+			t.Fatalf("chunk %d: %d bytes are in no segment", i, len(raw))
+		}
+	}
+	if got := (client.LogTotal{Chunks: len(chunks), Bytes: size, SHA256: hex.EncodeToString(sum.Sum(nil))}); got != total {
+		t.Fatalf("the log comes to %+v, not to %+v", got, total)
+	}
+	return out
+}
+
+// piece is a segment with its bytes.
+type piece struct {
+	client.Segment
+	text []byte
+}
+
+// text joins the bytes of one kind.
+func text(log []piece, kind string) string {
+	var out bytes.Buffer
+	for _, p := range log {
+		if p.Kind == kind {
+			out.Write(p.text)
+		}
+	}
+	return out.String()
+}

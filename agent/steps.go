@@ -1,0 +1,216 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ottoci/otto/client"
+)
+
+// alwaysLimit is how long all steps marked always may take together once the task was aborted or has timed out.
+const alwaysLimit = 5 * time.Minute
+
+// shell runs a step's script up to the first line that fails. It reads the script from a file: in argv everybody on the
+// machine could read it, and its length would be limited.
+var shell = []string{"/bin/sh", "-e"}
+
+// runSteps runs the steps in order. After a failure, and once soft has ended, only those marked always still run.
+func (t *task) runSteps(life, soft context.Context) {
+	halted := false
+	var after context.Context // for the steps that run after soft has ended
+	var batch []client.StepReport
+	for i, spec := range t.lease.Spec.Steps {
+		ctx, stopped := soft, soft.Err() != nil
+		if stopped {
+			t.halt(soft)
+			if after == nil {
+				var cancel context.CancelFunc
+				after, cancel = context.WithTimeoutCause(life, alwaysLimit, errTaskTimeout)
+				defer cancel()
+			}
+			ctx = after
+		}
+		if stopped && ctx.Err() != nil || (halted || stopped) && !spec.Always {
+			batch = append(batch, t.steps[i])
+			continue
+		}
+		if i > 0 { // that the first one runs was said with the start
+			t.reporter.add(append(batch, client.StepReport{Index: i, State: client.Running}))
+			batch = nil
+		}
+		t.steps[i] = t.runStep(life, ctx, i)
+		batch = append(batch, t.steps[i])
+		halted = halted || halts(t.steps[i].State) && !spec.AllowFailure
+	}
+}
+
+func halts(state string) bool { return state == client.Failed || state == client.Aborted }
+
+// halt keeps what ended the work before its steps did.
+func (t *task) halt(soft context.Context) {
+	if t.verdict == nil {
+		t.verdict = context.Cause(soft)
+	}
+}
+
+// runStep runs one step, framed in the log by its begin and its end.
+func (t *task) runStep(life, ctx context.Context, i int) client.StepReport {
+	began := time.Now()
+	t.journal.mark(client.Segment{Step: i, Kind: client.SegmentBegin})
+	report := t.execute(life, ctx, i)
+	report.Index = i
+	report.Reason = shorten(report.Reason)
+	report.DurationMS = time.Since(began).Milliseconds()
+	t.journal.mark(client.Segment{Step: i, Kind: client.SegmentEnd, State: report.State, ExitCode: report.ExitCode})
+	t.log.InfoContext(ctx, "step finished", "step", i, "state", report.State, "reason", report.Reason, "duration_ms", report.DurationMS)
+	return report
+}
+
+// execute runs the step's script and judges how it ended.
+func (t *task) execute(life, task context.Context, i int) client.StepReport {
+	spec := t.lease.Spec.Steps[i]
+	job, err := t.job(spec)
+	if err != nil {
+		t.journal.say(i, "%v", err)
+		return client.StepReport{State: client.Failed, Reason: err.Error()}
+	}
+	ctx := task
+	if spec.TimeoutMS > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(task, milliseconds(spec.TimeoutMS), errStepTimeout)
+		defer cancel()
+	}
+	p, err := t.agent.start(ctx, job, func(ctx context.Context, kind string, b []byte) { t.journal.write(ctx, kind, i, b) })
+	if err != nil {
+		t.journal.say(i, "%v", err)
+		return client.StepReport{State: client.Failed, Reason: err.Error()}
+	}
+	t.await(life, ctx, p, i)
+	t.tell(p, i)
+	report := judge(p, ctx, spec)
+	if p.ordered(ctx) && !errors.Is(context.Cause(ctx), errStepTimeout) {
+		t.halt(task)
+	}
+	return report
+}
+
+// await waits for the step's end, and brings it about when ctx ends.
+func (t *task) await(life, ctx context.Context, p *process, i int) {
+	select {
+	case <-p.ended:
+		return
+	case <-ctx.Done():
+	}
+	t.journal.say(i, "stopping the step: %v", context.Cause(ctx))
+	if life.Err() != nil {
+		p.kill()
+	} else {
+		p.stop(life, milliseconds(t.agent.settings.GraceMS))
+	}
+	<-p.ended
+}
+
+// tell puts into the log what happened to the step's processes.
+func (t *task) tell(p *process, i int) {
+	if n := len(p.ending.Left); n > 0 {
+		t.journal.say(i, "killed %s that the step left running: %s", count(n), strings.Join(p.ending.Left, ", "))
+	}
+	if n := len(p.ending.Survivors); n > 0 {
+		t.journal.say(i, "could not kill %s: %s", count(n), strings.Join(p.ending.Survivors, ", "))
+	}
+	if p.err != nil {
+		t.journal.say(i, "%v", p.err)
+	}
+}
+
+func count(n int) string {
+	if n == 1 {
+		return "1 process"
+	}
+	return strconv.Itoa(n) + " processes"
+}
+
+// ordered says whether the step ended because it was made to.
+func (p *process) ordered(ctx context.Context) bool {
+	return p.ending.Ordered || p.err != nil && ctx.Err() != nil
+}
+
+// judge says what a step's end means.
+func judge(p *process, ctx context.Context, spec client.StepSpec) client.StepReport {
+	code := p.ending.exitCode()
+	report := client.StepReport{State: client.Failed, ExitCode: &code}
+	cause := context.Cause(ctx)
+	var order stopOrder
+	switch {
+	case p.ordered(ctx) && (errors.Is(cause, errStepTimeout) || errors.Is(cause, errTaskTimeout)):
+		report.Reason = "timeout"
+	case p.ordered(ctx) && (errors.As(cause, &order) || errors.Is(cause, errStopped) || errors.Is(cause, errDrained)):
+		report.State, report.Reason = client.Aborted, cause.Error()
+	case p.ordered(ctx) && cause != nil:
+		report.Reason = cause.Error()
+	case p.err != nil:
+		report.ExitCode, report.Reason = nil, p.err.Error()
+	case p.ending.Signal > 0:
+		report.Reason = "signal " + signalName(p.ending.Signal)
+	default:
+		if state, ok := spec.ExitCodes[strconv.Itoa(code)]; ok {
+			report.State = state
+		}
+	}
+	return report
+}
+
+// job writes the step's script and says how to run it.
+func (t *task) job(spec client.StepSpec) (job, error) {
+	dir, err := t.stepDir(spec.Dir)
+	if err != nil {
+		return job{}, err
+	}
+	script := t.path("script")
+	if err := os.Remove(script); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return job{}, fmt.Errorf("cannot write the step's script: %w", err)
+	}
+	f, err := os.OpenFile(script, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return job{}, fmt.Errorf("cannot write the step's script: %w", err)
+	}
+	_, err = f.WriteString(spec.Sh)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return job{}, fmt.Errorf("cannot write the step's script: %w", err)
+	}
+	return job{Argv: append(shell[:len(shell):len(shell)], script), Dir: dir, Env: t.environ(spec)}, nil
+}
+
+// stepDir finds the step's directory, which must be in the workspace, links included.
+func (t *task) stepDir(dir string) (string, error) {
+	root, err := os.OpenRoot(t.path("workspace"))
+	if err != nil {
+		return "", fmt.Errorf("cannot open the workspace: %w", err)
+	}
+	defer root.Close()
+	info, err := root.Stat(path.Clean(dir))
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return "", fmt.Errorf("the workspace has no directory %q", dir)
+	case err != nil:
+		return "", fmt.Errorf("cannot use directory %q: %w", dir, err)
+	case !info.IsDir():
+		return "", fmt.Errorf("cannot use directory %q: it is a file", dir)
+	}
+	return t.path(path.Join("workspace", dir)), nil
+}
+
+// shorten keeps a reason within what the protocol takes: 1000 characters.
+func shorten(reason string) string {
+	reason = strings.ToValidUTF8(reason, "\uFFFD")
+	if runes := []rune(reason); len(runes) > 1000 {
+		return string(runes[:999]) + "…"
+	}
+	return reason
+}

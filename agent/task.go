@@ -1,0 +1,194 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/ottoci/otto/client"
+)
+
+// task is one lease being worked on. Three contexts say how far it may go on; each ends with the one before it:
+//
+//	lost  the lease is lost, or the agent gives up: nothing is reported any more
+//	life  an order to kill, or the agent stops: no process runs, but the server is told
+//	soft  an order to abort, or the timeout: steps marked always still run
+type task struct {
+	agent *Agent
+	lease client.Lease
+	log   *slog.Logger
+
+	lose  context.CancelCauseFunc
+	kill  context.CancelCauseFunc
+	abort context.CancelCauseFunc
+
+	orders struct {
+		sync.Mutex
+		level int // of the strictest order so far
+	}
+
+	journal  *journal
+	reporter *reporter
+	steps    []client.StepReport // what became of each step
+	verdict  error               // what ended the work before its steps did; nil if nothing
+}
+
+// stopOrder is an order of the server, as the cause of a cancelled context.
+type stopOrder struct{ client.Abort }
+
+func (o stopOrder) Error() string { return o.Reason }
+
+var (
+	errTaskTimeout = errors.New("the task timed out")
+	errStepTimeout = errors.New("the step timed out")
+)
+
+// begin takes in a lease and works on it in its own goroutine.
+func (a *Agent) begin(ctx context.Context, lease client.Lease) error {
+	if !leaseName.MatchString(lease.ID) {
+		return fmt.Errorf("%q is not a lease id", lease.ID)
+	}
+	lostCtx, lose := context.WithCancelCause(ctx)
+	life, kill := context.WithCancelCause(lostCtx)
+	soft, abort := context.WithCancelCause(life)
+	t := &task{
+		agent: a, lease: lease, lose: lose, kill: kill, abort: abort,
+		log:   a.log.With("lease", lease.ID, "task", lease.Task, "run", lease.Run, "name", lease.Spec.Name),
+		steps: make([]client.StepReport, len(lease.Spec.Steps)),
+	}
+	for i := range t.steps {
+		t.steps[i] = client.StepReport{Index: i, State: client.Skipped}
+	}
+	if err := a.roster.admit(t); err != nil {
+		lose(err)
+		return err
+	}
+	go t.run(lostCtx, life, soft)
+	return nil
+}
+
+// obey passes on an order, and says whether it asks for more than those before.
+func (t *task) obey(ctx context.Context, order client.Abort) bool {
+	level, stop := 1, t.abort
+	if order.Level == "kill" {
+		level, stop = 2, t.kill
+	}
+	t.orders.Lock()
+	news := level > t.orders.level
+	t.orders.level = max(level, t.orders.level)
+	t.orders.Unlock()
+	if news {
+		t.log.InfoContext(ctx, "order received", "level", order.Level, "reason", order.Reason)
+		stop(stopOrder{order})
+	}
+	return news
+}
+
+// run works on the lease until the server has its result and its log, and nothing of it is left on disk.
+func (t *task) run(lostCtx, life, soft context.Context) {
+	defer t.agent.roster.leave()
+	defer t.lose(errAgentEnd)
+	t.log.InfoContext(lostCtx, "task taken", "attempt", t.lease.Epoch)
+	spool, err := newSpool(t.agent.dir.spool(t.lease.ID), t.agent.cfg.SpoolBytes)
+	if err != nil {
+		t.verdict = err
+		t.conclude(lostCtx, noLog())
+		t.agent.roster.dismiss(t)
+		return
+	}
+	t.journal = newJournal(spool, t.agent.zip, t.agent.settings.ChunkBytes)
+	t.journal.epoch, t.journal.broken = t.lease.Epoch, t.abort
+	var uploading sync.WaitGroup
+	uploading.Go(func() { t.upload(lostCtx, spool) })
+
+	t.work(life, soft)
+	total, err := t.journal.seal()
+	if t.verdict == nil {
+		t.verdict = err
+	}
+	t.conclude(lostCtx, total)
+	t.agent.roster.dismiss(t)
+	t.tidy(lostCtx)
+	uploading.Wait()
+	if err := spool.remove(); err != nil {
+		t.log.WarnContext(lostCtx, "spool not removed", "error", err)
+	}
+}
+
+// upload sends the log until the server has all of it. A refused log is dropped; a lost lease ends the work.
+func (t *task) upload(ctx context.Context, s *spool) {
+	err := t.agent.upload(ctx, t.lease.ID, s)
+	if err == nil {
+		return
+	}
+	t.log.WarnContext(ctx, "log not stored", "error", err)
+	if lost(err) {
+		t.lose(errLeaseLost)
+	}
+	if err := s.drop(); err != nil {
+		t.log.WarnContext(ctx, "spool not emptied", "error", err)
+	}
+}
+
+// work prepares the workspace, says that the work begins, and runs the steps.
+func (t *task) work(life, soft context.Context) {
+	if err := t.prepare(soft); err != nil {
+		t.verdict = err
+		if cause := context.Cause(soft); cause != nil {
+			t.verdict = cause
+		}
+		t.journal.say(-1, "%v", t.verdict)
+		return
+	}
+	t.reporter = newReporter(t.agent, t.lease, t.lose)
+	if err := t.start(soft); err != nil {
+		t.verdict = context.Cause(soft)
+		if t.verdict == nil { // refused: whatever the reason, the work must not begin
+			t.log.WarnContext(soft, "start refused", "error", err)
+			t.lose(errLeaseLost)
+		}
+		return
+	}
+	reporting, done := context.WithCancel(life)
+	var reports sync.WaitGroup
+	reports.Go(func() { t.reporter.run(reporting) })
+	defer reports.Wait()
+	defer done() // the result names all steps: what is not reported yet need not be
+	if t.lease.Spec.TimeoutMS > 0 {
+		var cancel context.CancelFunc
+		soft, cancel = context.WithTimeoutCause(soft, milliseconds(t.lease.Spec.TimeoutMS), errTaskTimeout)
+		defer cancel()
+	}
+	t.runSteps(life, soft)
+}
+
+// start reports that the work, and its first step, begins. Nothing runs before the server has agreed: the lease may have
+// been aborted or lost meanwhile.
+func (t *task) start(ctx context.Context) error {
+	report := client.LeaseStart{Epoch: t.lease.Epoch}
+	if len(t.steps) > 0 {
+		report.Steps = []client.StepReport{{Index: 0, State: client.Running}}
+	}
+	t.journal.restart()
+	return t.agent.insist(ctx, "start", func(ctx context.Context) error {
+		_, err := t.agent.control.LeaseStart(ctx, t.lease.ID, report)
+		return err
+	})
+}
+
+// path names a part of the task's directory.
+func (t *task) path(part string) string { return filepath.Join(t.agent.dir.task(t.lease.ID), part) }
+
+// tidy removes the task's directory.
+func (t *task) tidy(ctx context.Context) {
+	if t.agent.cfg.KeepWorkspace {
+		return
+	}
+	if err := removeTree(t.agent.dir.task(t.lease.ID)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.log.WarnContext(ctx, "workspace not removed", "error", err)
+	}
+}
