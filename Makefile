@@ -1,0 +1,43 @@
+# Two commands matter: `make run` and `make test`. Both install or start what they need, or say what is missing.
+
+GO ?= go
+TOOL = $(GO) tool -modfile=tools/go.mod
+
+.PHONY: run test check gen build deps clean help
+
+## run: build otto, and let it build and test itself from its own Ottofile
+run: deps build
+	@bin/otto run
+
+## test: run all tests, on real Postgres, real processes and real HTTP
+test: deps
+	$(GO) test -timeout 15m ./...
+
+## check: linters, and that generated files are up to date
+check: deps build
+	@test -z "$$(gofmt -l .)" || { echo "not gofmt'ed:"; gofmt -l .; exit 1; }
+	$(GO) vet ./...
+	$(TOOL) golangci-lint run
+	bin/otto with-pg -- $(TOOL) sqlc diff
+	@echo "check: all is well"
+
+## gen: write generated files anew: sqlc, JSON Schema, OpenAPI, the state machine's matrix and diagram
+gen: deps build
+	bin/otto with-pg -- $(TOOL) sqlc generate
+	$(GO) test ./pipeline ./transitions ./api -run 'Schema|OpenAPI|Matrix|Diagram' -update
+
+## build: build bin/otto
+build:
+	@$(GO) build -trimpath -o bin/otto ./cmd/otto
+
+# What Go does not bring: Postgres. Takes no time when it is there.
+deps:
+	@scripts/deps
+
+## clean: remove what was built
+clean:
+	rm -rf bin node_modules
+
+## help: this list
+help:
+	@sed -n 's/^## //p' Makefile
