@@ -38,6 +38,7 @@ func TestMatrix(t *testing.T) {
 	m.create()
 	m.runs()
 	m.tasks()
+	m.follow()
 	m.agents()
 	if *update {
 		if err := os.WriteFile("matrix.golden", []byte(m.out.String()), 0o644); err != nil {
@@ -152,6 +153,31 @@ func (m *matrix) tasks() {
 	}
 }
 
+// follow writes what a result does to the run, to the stage and to what comes after, in the same transaction.
+func (m *matrix) follow() {
+	plan := m.world.plan(`stages: [{stage: a, steps: [{sh: a}]}, {stage: b, steps: [{sh: b}]}]`)
+	agent := m.agent(`{}`)
+	for _, outcome := range []string{"succeeded", "unstable", "failed", "aborted"} {
+		for _, after := range []struct{ name, entity, query string }{
+			{"task_finish " + outcome + " (last)", "run", "select state from runs where id = $1"},
+			{"task_finish " + outcome, "stage", "select state from stages where run_id = $1 order by index limit 1"},
+			{"task_finish " + outcome + " (before)", "stage", "select state from stages where run_id = $1 order by index desc limit 1"},
+			{"task_finish " + outcome + " (before)", "task", "select state from tasks where run_id = $1 order by stage_index desc limit 1"},
+		} {
+			run := m.runPlan(plan)
+			if strings.HasSuffix(after.name, "(last)") {
+				m.finish(m.leaseOne(agent), "succeeded")
+			}
+			l := m.leaseOne(agent)
+			m.exec("delete from events")
+			from := map[bool]string{true: "waiting", false: "running"}[strings.HasSuffix(after.name, "(before)")]
+			_, err := m.tryFinish(l, outcome)
+			m.write(after.name, after.entity, from, subject{}, err, after.query, run)
+			m.exec("delete from runs where id = $1", run)
+		}
+	}
+}
+
 func (m *matrix) agents() {
 	for _, move := range []struct {
 		name string
@@ -227,5 +253,5 @@ func (m *matrix) write(move, entity, from string, s subject, err error, query st
 	} else if err != nil {
 		m.t.Fatal(err)
 	}
-	fmt.Fprintf(&m.out, "%-26s %-5s %-12s → %-12s event=%s job=%s\n", move, entity, from, to, events, jobs)
+	fmt.Fprintf(&m.out, "%-30s %-5s %-12s → %-12s event=%s job=%s\n", move, entity, from, to, events, jobs)
 }
