@@ -115,6 +115,7 @@ func (b *builder) mapping(n ast.Node, values []*ast.MappingValueNode, braces boo
 func (b *builder) entry(out *node, seen map[string]span, v *ast.MappingValueNode) {
 	if k, ok := v.Key.(*ast.MappingKeyNode); ok {
 		b.add(foreignYAML, tokenSpan(k.Start), `keys that start with "?" are not used in an Ottofile`)
+		out.kind = brokenKind
 		return
 	}
 	key, value := b.node(v.Key), b.node(v.Value)

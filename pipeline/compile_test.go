@@ -208,8 +208,12 @@ func FuzzCompile(f *testing.F) {
 			}
 			if plan != nil {
 				for ptr := range planLeaves(t, plan) {
-					if _, ok := plan.Origins[ptr]; !ok {
+					o, ok := plan.Origins[ptr]
+					if !ok {
 						t.Fatalf("%s has no origin", ptr)
+					}
+					if o.Note == "" && textAt(strings.TrimPrefix(string(data), "\uFEFF"), o) == "" {
+						t.Fatalf("%s comes from nowhere: %+v", ptr, o)
 					}
 				}
 				plan.Model()

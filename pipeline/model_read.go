@@ -97,7 +97,7 @@ func (d *modelReader) plan(root *node) *Plan {
 func (d *modelReader) stage(n *node, p *Plan, path, ptr string) Stage {
 	f := d.fields(n, path, "mode", "contexts")
 	s := Stage{Mode: Linear, Tasks: []Task{}}
-	if m := f["mode"]; m != nil && m.kind != brokenKind {
+	if m := f["mode"]; m != nil && m.kind != nullKind && m.kind != brokenKind {
 		mode := Mode(strings.ToLower(m.text))
 		if m.kind != stringKind || !slices.Contains(modes(), mode) {
 			d.add(unknownMode, m.at, "%s.mode is %q", path, shorten(m.text, 60)).Suggestion = "the modes are Linear, Parallel and Fanout"

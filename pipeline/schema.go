@@ -18,7 +18,7 @@ func Schema() ([]byte, error) {
 	l := newLanguage()
 	root := objectSchema(l.file)
 	root.Version = jsonschema.Version
-	root.ID = "https://otto.dev/schema/ottofile-v1.json"
+	root.ID = "urn:otto:ottofile:v1"
 	root.Title = "Ottofile"
 	root.OneOf = []*jsonschema.Schema{{Required: []string{"steps"}}, {Required: []string{"stages"}}}
 	root.Definitions = jsonschema.Definitions{

@@ -19,6 +19,14 @@ func newSource(name, text string) *source {
 	return &source{name: name, text: text, lines: strings.Split(text, "\n")}
 }
 
+// line is the text of a line, from 1; the YAML library points behind the last one now and then.
+func (s *source) line(n int) string {
+	if n < 1 || n > len(s.lines) {
+		return ""
+	}
+	return s.lines[n-1]
+}
+
 // span is a place in a source: where it starts, and how many characters a caret underlines there.
 type span struct {
 	line, column int // from 1, in characters

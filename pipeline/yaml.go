@@ -18,7 +18,6 @@ const (
 	maxAliases       = 100
 	maxAliasedNodes  = 10_000
 	maxAliasedBytes  = 256 << 10
-	noDocument       = "the file is empty"
 	smallestOttofile = "the smallest Ottofile is:  steps: [{sh: make test}]"
 )
 
@@ -30,7 +29,7 @@ func parse(r *report, data []byte) *node {
 		return nil
 	}
 	tokens := lexer.Tokenize(text)
-	if !checkTokens(r, tokens) {
+	if !checkDocuments(r, tokens) || !checkTokens(r, tokens) {
 		return nil
 	}
 	file, err := parseTokens(tokens)
@@ -38,12 +37,12 @@ func parse(r *report, data []byte) *node {
 		syntaxError(r, err)
 		return nil
 	}
-	body := onlyDocument(r, file)
-	if body == nil {
+	root := body(r, file)
+	if root == nil {
 		return nil
 	}
 	b := builder{report: r, anchors: map[string]*node{}}
-	return b.node(body)
+	return b.node(root)
 }
 
 // parseTokens turns a panic of the library into an error: a file must never end the process that reads it.
@@ -68,13 +67,15 @@ func syntaxError(r *report, err error) {
 	} else {
 		message = err.Error()
 	}
-	if tab, ok := indentTab(r.src, at.line); ok {
+	if tab, ok := indentTab(r.src, at); ok {
 		r.add(tabIndent, tab, "a tab is used for indentation, which YAML does not allow").
 			Suggestion = "indent with two spaces"
 		return
 	}
 	d := r.add(badYAML, at, "this is not YAML: %s", strings.ReplaceAll(message, "\t", `\t`))
 	switch {
+	case strings.Contains(r.src.line(at.line), "${{"):
+		d.Suggestion = "expressions (${{ … }}) are not supported yet by this version of Otto"
 	case strings.Contains(message, "mapping value is not allowed"), strings.Contains(message, "could not find end character"):
 		d.Suggestion = `quote text that contains ": " or starts with a quote, or write it below "|"`
 	case strings.Contains(message, "not allowed in this context"), strings.Contains(message, "non-map value"):
@@ -82,48 +83,49 @@ func syntaxError(r *report, err error) {
 	}
 }
 
-// indentTab finds a tab in the indentation of a line, or of one of the two above: the parser often stumbles later.
-func indentTab(s *source, line int) (span, bool) {
-	for n := min(line, len(s.lines)); n >= max(1, line-2); n-- {
-		text := s.lines[n-1]
-		indent := text[:len(text)-len(strings.TrimLeft(text, " \t"))]
-		if i := strings.IndexByte(indent, '\t'); i >= 0 {
-			return span{line: n, column: i + 1, width: 1}, true
-		}
+// indentTab finds a tab in the indentation of the line at which the parser stumbled, or behind its dashes.
+func indentTab(s *source, at span) (span, bool) {
+	text := s.line(at.line)
+	indent := text[:len(text)-len(strings.TrimLeft(text, " -\t"))]
+	if i := strings.IndexByte(indent, '\t'); i >= 0 {
+		return span{line: at.line, column: i + 1, width: 1}, true
 	}
 	return span{}, false
 }
 
-// onlyDocument gives the body of the file's single document. The library decodes the first and forgets the others.
-func onlyDocument(r *report, file *ast.File) ast.Node {
-	var body ast.Node
-	for _, doc := range file.Docs {
-		if doc.Body == nil {
+// checkDocuments refuses all but one document. It looks at tokens, because the library's tree leaves out documents
+// that follow an empty one.
+func checkDocuments(r *report, tokens token.Tokens) bool {
+	begun := false
+	for _, t := range tokens {
+		switch t.Type {
+		case token.CommentType:
 			continue
+		case token.DirectiveType:
+			r.add(foreignYAML, tokenSpan(t), "directives (%%) are not used in an Ottofile")
+			return false
+		case token.DocumentHeaderType:
+			if begun {
+				r.add(manyDocuments, tokenSpan(t), `the file holds more than one document ("---")`).
+					Suggestion = "put each Ottofile into a file of its own"
+				return false
+			}
 		}
-		if d, ok := doc.Body.(*ast.DirectiveNode); ok {
-			r.add(foreignYAML, tokenSpan(d.GetToken()), "directives (%%) are not used in an Ottofile")
-			return nil
-		}
-		if body != nil {
-			r.add(manyDocuments, tokenSpan(firstToken(doc)), `the file holds more than one document ("---")`).
-				Suggestion = "put each Ottofile into a file of its own"
-			return nil
-		}
-		body = doc.Body
+		begun = true
 	}
-	if body == nil || body.Type() == ast.NullType && len(strings.TrimSpace(body.GetToken().Origin)) == 0 {
-		r.add(emptyFile, span{line: 1, column: 1}, noDocument).Suggestion = smallestOttofile
-		return nil
-	}
-	return body
+	return true
 }
 
-func firstToken(doc *ast.DocumentNode) *token.Token {
-	if doc.Start != nil {
-		return doc.Start
+// body gives the value of the file's document.
+func body(r *report, file *ast.File) ast.Node {
+	for _, doc := range file.Docs {
+		// Of an empty document the library makes nothing, or a null that nobody wrote.
+		if doc.Body != nil && (doc.Body.Type() != ast.NullType || doc.Body.GetToken().Type != token.ImplicitNullType) {
+			return doc.Body
+		}
 	}
-	return doc.Body.GetToken()
+	r.add(emptyFile, span{line: 1, column: 1}, "the file is empty").Suggestion = smallestOttofile
+	return nil
 }
 
 // tokenSpan is where a token stands in the file.
