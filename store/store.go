@@ -124,19 +124,20 @@ func (s *Store) GetRange(ctx context.Context, key string, off, n int64) (io.Read
 	if off < 0 {
 		return nil, fmt.Errorf("read %s: offset %d is negative", key, off)
 	}
-	// Places disagree on ranges that begin at or after the end, so we ask first.
-	found, err := s.Stat(ctx, key)
-	if err != nil {
+	if err := checkKey(key); err != nil {
 		return nil, err
 	}
-	if off >= found.Size || n == 0 {
+	r, err := s.bucket.NewRangeReader(ctx, key, off, n, nil)
+	if err == nil {
+		return r, nil
+	}
+	// Places disagree on ranges that begin at or after the end.
+	if found, missing := s.Stat(ctx, key); missing != nil {
+		return nil, missing
+	} else if off >= found.Size {
 		return io.NopCloser(strings.NewReader("")), nil
 	}
-	r, err := s.bucket.NewRangeReader(ctx, key, off, n, nil)
-	if err != nil {
-		return nil, about("read", key, err)
-	}
-	return r, nil
+	return nil, about("read", key, err)
 }
 
 // Attributes are what is known of an object without reading it.

@@ -17,7 +17,7 @@ import (
 )
 
 // big is more than one part of an upload to S3.
-var big = bytes.Repeat([]byte("0123456789abcdef"), 12<<20/16)
+var big = bytes.Repeat([]byte("0123456789abcdef"), 9<<20/16)
 
 // TestStore holds every kind of place to the same promises.
 func TestStore(t *testing.T) {
