@@ -3,6 +3,7 @@ package agent
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"os"
 	"os/signal"
 	"runtime"
@@ -38,7 +39,7 @@ const settle = 50 * time.Millisecond
 func Keeper([]string) int {
 	// PR_SET_PDEATHSIG goes by the thread that forks: the main one lives as long as the process.
 	runtime.LockOSThread()
-	unix.CloseOnExec(keeperLink)
+	closeOnExec()
 	k := &keeper{
 		link:   os.NewFile(keeperLink, "agent"),
 		agent:  os.Getppid(),
@@ -62,6 +63,13 @@ func Keeper([]string) int {
 		return 1
 	}
 	return 0
+}
+
+// closeOnExec keeps from the step the socket, and whatever the agent's own parent let it inherit.
+func closeOnExec() {
+	if unix.CloseRange(keeperLink, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC) != nil { // before Linux 5.11
+		unix.CloseOnExec(keeperLink)
+	}
 }
 
 // start makes this process a keeper and starts the step's main process.
