@@ -11,8 +11,9 @@ import (
 	"syscall"
 )
 
-// superuser is the database's own user of that name; only Otto's operating system user may be it.
-const superuser = "otto"
+// superuser is who Otto's operating system user is to the database; nobody else may be it. It is not called otto:
+// then "$user" in the search path would be schema otto, and what a person creates in psql would go at the next migrate.
+const superuser = "postgres"
 
 // initialise makes the cluster beside its place and then moves it there: a start that is interrupted leaves no half
 // cluster, only a folder the next start removes.
@@ -79,7 +80,7 @@ func trusted(cache string) bool {
 
 // cacheKey tells apart clusters that cannot stand in for each other.
 func cacheKey(bins Binaries, owner account) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d %d", bins.Dir, bins.Major, owner.uid))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d %d %s", bins.Dir, bins.Major, owner.uid, superuser))
 	return fmt.Sprintf("initdb-%d-%x", bins.Major, sum[:6])
 }
 

@@ -1,0 +1,7 @@
+package migrations
+
+// What the tests, which live outside the package because dbtest imports it, may reach.
+var (
+	CheckServer  = checkServer
+	ExecuteFiles = executeFiles
+)
