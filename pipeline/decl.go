@@ -29,7 +29,6 @@ type fileDecl struct {
 }
 
 type stageDecl struct {
-	at     *node
 	stage  val[string]
 	name   val[string]
 	mode   val[Mode] // from `mode:`
@@ -41,7 +40,6 @@ type stageDecl struct {
 }
 
 type taskDecl struct {
-	at           *node
 	name         val[string]
 	env          []envDecl
 	requires     []capabilityDecl
@@ -55,7 +53,6 @@ type taskDecl struct {
 }
 
 type stepDecl struct {
-	at           *node
 	name         val[string]
 	sh           val[string]
 	env          []envDecl

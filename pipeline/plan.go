@@ -93,7 +93,7 @@ type Origin struct {
 	File   string `json:"file,omitempty"`
 	Line   int    `json:"line,omitempty"`   // from 1
 	Column int    `json:"column,omitempty"` // from 1, in characters
-	Note   string `json:"note,omitempty"`   // the rule, for defaults and conventions
+	Note   string `json:"note,omitempty"`   // the rule, for defaults and conventions; how a step was posted, for models
 }
 
 // Encode gives the plan's canonical bytes and their digest, "sha256:" and 64 hex digits.

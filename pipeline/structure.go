@@ -20,7 +20,7 @@ func (d *decoder) stageList(k, n *node) []stageDecl {
 
 func (d *decoder) stage(n *node) stageDecl {
 	s := decodeObject(d, d.lang.stage, n)
-	s.at, s.task.at, s.task.name = n, n, s.stage
+	s.task.name = s.stage
 	if n.kind == mappingKind && d.allKnown(n, d.lang.stage.names()) {
 		d.checkStage(n, &s)
 	}
@@ -116,7 +116,6 @@ func (d *decoder) task(n *node) taskDecl {
 		return taskDecl{}
 	}
 	t := decodeObject(d, d.lang.task, n)
-	t.at = n
 	if n.kind != mappingKind || !d.allKnown(n, d.lang.task.names()) {
 		return t
 	}
@@ -151,7 +150,6 @@ func (d *decoder) step(n *node) stepDecl {
 		return stepDecl{}
 	}
 	s := decodeObject(d, d.lang.step, n)
-	s.at = n
 	if _, ok := n.find("sh"); !ok && n.kind == mappingKind && d.allKnown(n, d.lang.step.names()) {
 		d.add(missingKey, n.at, "the step has no script").Suggestion = "add sh: …"
 	}
