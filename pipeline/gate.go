@@ -13,7 +13,7 @@ import (
 const (
 	maxFileBytes   = 1 << 20
 	maxDepth       = 64
-	maxIndicators  = 40_000 // characters that may start, end or separate values; 1,000 tasks need about 10,000
+	maxIndicators  = 40_000 // characters that may start, end or separate values; 1,000 tasks with two steps each need about 21,000
 	maxMappingKeys = 500
 )
 
