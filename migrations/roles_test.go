@@ -172,15 +172,16 @@ func at(t *testing.T, server, login, database string) string {
 // startTrusting starts a server of the test's own, without roles of ours, that believes every login's name.
 func startTrusting(t *testing.T) string {
 	t.Helper()
-	base, err := os.MkdirTemp("", "otto-migrations-test-")
+	base, err := os.MkdirTemp(dbtest.Place(), "otto-migrations-test-")
 	must(t, err)
 	t.Cleanup(func() { os.RemoveAll(base) })
 	must(t, os.Chmod(base, 0o755)) // for the server's user
 	rules := filepath.Join(base, "hba.conf")
 	must(t, os.WriteFile(rules, []byte("local all all trust\n"), 0o644))
 	server, err := local.Start(t.Context(), local.Config{
-		Dir:      filepath.Join(base, "pg"),
-		Settings: map[string]string{"hba_file": rules},
+		Dir:       filepath.Join(base, "pg"),
+		InitCache: dbtest.InitCache(),
+		Settings:  map[string]string{"hba_file": rules},
 	})
 	if errors.Is(err, local.ErrNoBinaries) || errors.Is(err, local.ErrUnsupported) {
 		t.Skip(err)

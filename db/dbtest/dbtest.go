@@ -31,6 +31,7 @@ type Database struct {
 	URL   string        // as the server's superuser
 	App   *pgxpool.Pool // as otto_app, like a server or worker
 	Owner *pgxpool.Pool // as the superuser, to arrange rows that no transition makes
+	clock clock
 }
 
 // the is this process's server and template: made once, by the first test that asks.
@@ -69,31 +70,6 @@ func Empty(t testing.TB) string {
 		t.Fatalf("dbtest: %v", err)
 	}
 	return server.clone(t, "template1")
-}
-
-// SetClock makes otto.clock() of this database answer at, always.
-func SetClock(t testing.TB, db *Database, at time.Time) {
-	t.Helper()
-	replaceClock(t, db, fmt.Sprintf("timestamptz '%s'", at.UTC().Format(time.RFC3339Nano)))
-}
-
-// AdvanceClock moves otto.clock() of this database forward by d, from where it is.
-func AdvanceClock(t testing.TB, db *Database, d time.Duration) {
-	t.Helper()
-	var ahead time.Duration
-	if err := db.Owner.QueryRow(t.Context(), "select otto.clock() - now()").Scan(&ahead); err != nil {
-		t.Fatalf("dbtest: read the clock: %v", err)
-	}
-	replaceClock(t, db, fmt.Sprintf("now() + interval '%d microseconds'", (ahead+d).Microseconds()))
-}
-
-func replaceClock(t testing.TB, db *Database, expression string) {
-	t.Helper()
-	_, err := db.Owner.Exec(t.Context(), `create or replace function otto.clock() returns timestamptz
-		language plpgsql stable as $$ begin return `+expression+`; end $$`)
-	if err != nil {
-		t.Fatalf("dbtest: move the clock: %v", err)
-	}
 }
 
 // open clones a template and opens both pools.

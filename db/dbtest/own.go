@@ -21,10 +21,7 @@ const (
 
 // startOwn starts a server for this process, in memory where the system offers that.
 func startOwn(ctx context.Context) (*server, error) {
-	place := os.TempDir()
-	if roomy(memory) {
-		place = memory
-	}
+	place := Place()
 	sweep(place)
 	dir, err := os.MkdirTemp(place, dirPrefix)
 	if err != nil {
@@ -33,7 +30,7 @@ func startOwn(ctx context.Context) (*server, error) {
 	running, err := local.Start(ctx, local.Config{
 		Dir:       dir,
 		Bin:       os.Getenv("OTTO_PG_BIN"),
-		InitCache: filepath.Join(place, fmt.Sprintf("otto-initdb-%d", os.Geteuid())),
+		InitCache: InitCache(),
 		Settings: map[string]string{
 			"max_connections":           "300",
 			"shared_buffers":            "64MB",
@@ -63,6 +60,17 @@ func startOwn(ctx context.Context) (*server, error) {
 	}
 	return &server{url: running.URL(), own: true, stop: stop}, nil
 }
+
+// Place is where test servers keep their data: memory where the system offers enough, else the disk.
+func Place() string {
+	if roomy(memory) {
+		return memory
+	}
+	return os.TempDir()
+}
+
+// InitCache is the folder of fresh clusters that all test processes of this user copy (local.Config).
+func InitCache() string { return filepath.Join(Place(), fmt.Sprintf("otto-initdb-%d", os.Geteuid())) }
 
 // roomy says whether the folder is there and has room for a hundred databases.
 func roomy(dir string) bool {

@@ -143,7 +143,7 @@ func TestUnreachableBinaries(t *testing.T) {
 	found, err := Find("")
 	must(t, err)
 	cfg := config(t)
-	closed := filepath.Join(t.TempDir(), "checkout")
+	closed := filepath.Join(filepath.Dir(cfg.Dir), "checkout")
 	must(t, os.CopyFS(closed, os.DirFS(filepath.Dir(found.Dir))))
 	must(t, os.Chmod(closed, privateMode))
 	cfg.Bin = filepath.Join(closed, filepath.Base(found.Dir))
