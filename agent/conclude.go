@@ -9,6 +9,9 @@ import (
 
 // conclude tells the server how the lease ended, again and again until it has heard it. It does not wait for the log.
 func (t *task) conclude(ctx context.Context, total client.LogTotal) {
+	t.orders.Lock()
+	t.orders.concluding = true
+	t.orders.Unlock()
 	if ctx.Err() != nil {
 		t.log.WarnContext(ctx, "work dropped", "reason", context.Cause(ctx))
 		return

@@ -176,6 +176,31 @@ func TestResultDoesNotWaitForTheLog(t *testing.T) {
 	s.logOf(t, rec, s.finished(t, rec).Log)
 }
 
+// A heartbeat sent before the result and answered after it finds the lease ended.
+func TestHeartbeatThatCrossesTheResult(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	var rec *record
+	var away atomic.Bool
+	away.Store(true)
+	s.fault = func(op string, n int) fault {
+		switch {
+		case op == "finish" && n < 10:
+			return dropAnswer // the server has the result, the agent does not know
+		case op == "log" && away.Load():
+			return fail
+		}
+		return none
+	}
+	run(t, s)
+	rec = s.give(steps(sh("echo hello")))
+	s.wait(t, "heartbeats after the result", func() bool { return rec.finishes >= 10 })
+	away.Store(false)
+	if got := text(s.logOf(t, rec, s.finished(t, rec).Log), "stdout"); got != "hello\n" {
+		t.Errorf("got %q", got)
+	}
+}
+
 func TestRequestForOrdersIsReplacedWhenASlotIsFree(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)

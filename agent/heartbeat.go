@@ -71,7 +71,7 @@ func (a *Agent) beatOnce(ctx context.Context, p *pulse) time.Duration {
 	a.obey(ctx, answer.Aborts)
 	for _, lease := range answer.Fenced {
 		if t := a.roster.find(lease); t != nil {
-			t.lose(errLeaseLost)
+			t.fence()
 		}
 	}
 	return max(p.interval-time.Since(began), p.interval/10)

@@ -24,8 +24,8 @@ func (t *task) prepare(ctx context.Context) error {
 		return nil
 	}
 	err := t.unpackSource(ctx, *t.lease.Source)
-	if errors.Is(err, errDigest) {
-		// The cached bundle is damaged: fetch it again, once.
+	if errors.Is(err, errDamaged) {
+		// It was right when it came: fetch it again, once.
 		if err := errors.Join(t.agent.sources.forget(t.lease.Source.Digest), removeTree(t.path("workspace")), t.makeDirs()); err != nil {
 			return fmt.Errorf("cannot make the workspace: %w", err)
 		}
@@ -42,6 +42,8 @@ func (t *task) makeDirs() error {
 	}
 	return nil
 }
+
+var errDamaged = errors.New("the cached bundle is damaged")
 
 // unpackSource unpacks the bundle and verifies its digest while reading it, also when it comes from the cache: steps of
 // other tasks run as the same user and could have changed it there.
@@ -69,7 +71,7 @@ func (t *task) unpackSource(ctx context.Context, ref client.SourceRef) error {
 		return fmt.Errorf("cannot read the source: %w", err)
 	}
 	if err := sum.verify(); err != nil {
-		return fmt.Errorf("cannot unpack the source: %w", err)
+		return fmt.Errorf("cannot unpack the source: %w: %w", errDamaged, err)
 	}
 	if unpacked != nil {
 		return fmt.Errorf("cannot unpack the source: %w", unpacked)

@@ -28,7 +28,8 @@ type task struct {
 
 	orders struct {
 		sync.Mutex
-		level int // of the strictest order so far
+		level      int  // of the strictest order so far
+		concluding bool // the result is on its way
 	}
 
 	journal  *journal
@@ -88,6 +89,16 @@ func (t *task) obey(ctx context.Context, order client.Abort) bool {
 	return news
 }
 
+// fence ends all work, since the lease is lost. Once the result is on its way its own answer says whether it came too
+// late: a heartbeat that crosses it finds the lease ended and calls it fenced.
+func (t *task) fence() {
+	t.orders.Lock()
+	defer t.orders.Unlock()
+	if !t.orders.concluding {
+		t.lose(errLeaseLost)
+	}
+}
+
 // run works on the lease until the server has its result and its log, and nothing of it is left on disk.
 func (t *task) run(lostCtx, life, soft context.Context) {
 	defer t.agent.roster.leave()
@@ -127,7 +138,7 @@ func (t *task) upload(ctx context.Context, s *spool) {
 	}
 	t.log.WarnContext(ctx, "log not stored", "error", err)
 	if lost(err) {
-		t.lose(errLeaseLost)
+		t.fence()
 	}
 	if err := s.drop(); err != nil {
 		t.log.WarnContext(ctx, "spool not emptied", "error", err)
