@@ -20,6 +20,8 @@ type Error struct {
 	Code   string        `json:"code,omitempty"` // for programs, such as "fenced"
 	Hint   string        `json:"hint,omitempty"` // the remedy, for people
 	Errors []ErrorDetail `json:"errors,omitempty"`
+	// Diagnostics are all findings about an Ottofile that has errors.
+	Diagnostics []Diagnostic `json:"diagnostics,omitempty"`
 	// RetryAfter is how long the server asks to wait; 0 if it does not say.
 	RetryAfter time.Duration `json:"-"`
 }

@@ -10,6 +10,7 @@ const (
 	Ready        = "ready"
 	Scheduled    = "scheduled"
 	Provisioning = "provisioning"
+	Quarantined  = "quarantined" // cannot be read; a person looks
 	Running      = "running"
 	Aborting     = "aborting"
 	Succeeded    = "succeeded"
@@ -71,7 +72,7 @@ type Task struct {
 	Run          int64          `json:"run"`
 	Stage        string         `json:"stage"`
 	Name         string         `json:"name"`
-	State        string         `json:"state" enum:"waiting,blocked,ready,scheduled,provisioning,running,succeeded,unstable,failed,aborted,skipped"`
+	State        string         `json:"state" enum:"waiting,blocked,ready,scheduled,provisioning,running,succeeded,unstable,failed,aborted,skipped,quarantined"`
 	Reason       string         `json:"reason,omitempty"`
 	WaitingFor   string         `json:"waiting_for,omitempty" doc:"What a task that is not running waits for."`
 	Attempt      int            `json:"attempt" doc:"Number of the current attempt; 0 before the first."`
@@ -121,17 +122,18 @@ type Step struct {
 
 // Event is one transition.
 type Event struct {
-	ID    string         `json:"id" doc:"Cursor: resume after it with Last-Event-ID or after=."`
-	Kind  string         `json:"kind" doc:"Such as run.started."`
-	Alias []string       `json:"alias,omitempty" doc:"The names that Otto's ancestors gave this event."`
-	Run   int64          `json:"run,omitempty"`
-	Stage string         `json:"stage,omitempty"`
-	Task  int64          `json:"task,omitempty"`
-	Name  string         `json:"name,omitempty" doc:"Name of the task."`
-	Step  *int           `json:"step,omitempty"`
-	Actor string         `json:"actor"`
-	Data  map[string]any `json:"data"`
-	At    time.Time      `json:"at"`
+	ID      string         `json:"id" doc:"Cursor: resume after it with Last-Event-ID or after=."`
+	Kind    string         `json:"kind" doc:"Such as run.started."`
+	Alias   []string       `json:"alias,omitempty" doc:"The names that Otto's ancestors gave this event."`
+	Run     int64          `json:"run,omitempty"`
+	Stage   string         `json:"stage,omitempty"`
+	Task    int64          `json:"task,omitempty"`
+	Name    string         `json:"name,omitempty" doc:"Name of the task."`
+	Attempt int            `json:"attempt,omitempty" doc:"Number of the task's attempt."`
+	Step    *int           `json:"step,omitempty"`
+	Actor   string         `json:"actor"`
+	Data    map[string]any `json:"data"`
+	At      time.Time      `json:"at"`
 }
 
 // Agent is a program that runs tasks.
@@ -178,6 +180,28 @@ type Source struct {
 	Digest    string    `json:"digest"`
 	Bytes     int64     `json:"bytes"`
 	CreatedAt time.Time `json:"created_at"`
+}
+
+// Project binds a repository to its settings.
+type Project struct {
+	Project   string    `json:"project" doc:"Its name."`
+	CreatedAt time.Time `json:"created_at"`
+}
+
+// Health is the answer of a server that is well.
+type Health struct {
+	Status  string `json:"status" enum:"ok"`
+	Version string `json:"version"`
+}
+
+// Self is who a token belongs to, and who answers.
+type Self struct {
+	Token   int64  `json:"token" doc:"Number of the token."`
+	Name    string `json:"name"`
+	Role    string `json:"role" enum:"reader,writer,admin"`
+	Actor   string `json:"actor" doc:"How events name this caller."`
+	Server  string `json:"server" doc:"Name of the node that answers."`
+	Version string `json:"version" doc:"Version of the server."`
 }
 
 // Token is a credential, without its secret.

@@ -96,7 +96,7 @@ func (q *Queries) LeasesUnstarted(ctx context.Context, agents []int64) ([]Leases
 const logSeek = `-- name: LogSeek :one
 select coalesce(max(c.seq), 0)::int as seq from log_chunks c
  where c.lease_id = $1::uuid
-   and case when $2::bigint >= 0 then c.first_line <= $2::bigint else c.first_byte <= $3::bigint end
+   and case when $2::bigint >= 0 then c.first_line < $2::bigint else c.first_byte <= $3::bigint end
 `
 
 type LogSeekParams struct {
@@ -105,7 +105,7 @@ type LogSeekParams struct {
 	Byte  int64
 }
 
-// LogSeek finds the last chunk that begins at or before a byte, or at or before a line when line is not negative.
+// LogSeek finds the chunk with a byte; or, if line is not negative, the chunk with the line end before that line.
 func (q *Queries) LogSeek(ctx context.Context, arg LogSeekParams) (int32, error) {
 	row := q.db.QueryRow(ctx, logSeek, arg.Lease, arg.Line, arg.Byte)
 	var seq int32

@@ -25,7 +25,7 @@ select l.id, l.agent_id, (l.granted_at < otto.clock() - interval '2 seconds')::b
   from leases l where l.agent_id = any(@agents::bigint[]) and l.ended_at is null and l.started_at is null order by l.granted_at, l.id;
 
 -- name: LogSeek :one
--- LogSeek finds the last chunk that begins at or before a byte, or at or before a line when line is not negative.
+-- LogSeek finds the chunk with a byte; or, if line is not negative, the chunk with the line end before that line.
 select coalesce(max(c.seq), 0)::int as seq from log_chunks c
  where c.lease_id = @lease::uuid
-   and case when @line::bigint >= 0 then c.first_line <= @line::bigint else c.first_byte <= @byte::bigint end;
+   and case when @line::bigint >= 0 then c.first_line < @line::bigint else c.first_byte <= @byte::bigint end;

@@ -1,0 +1,194 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+
+	"github.com/google/uuid"
+
+	"github.com/ottoci/otto/client"
+	"github.com/ottoci/otto/db"
+)
+
+func (a *API) registerAgents() {
+	handle(a, "agent-enrol", doc{
+		summary: "Enrol an agent", description: "Uses the enrolment token up; the answer holds the agent's own credential, this once.",
+		status: http.StatusCreated,
+	}, a.agentEnrol)
+	handle(a, "agent-list", doc{summary: "List agents"}, a.agentList)
+	handle(a, "agent-show", doc{summary: "Read an agent"}, a.agentShow)
+	handle(a, "agent-disable", doc{
+		summary: "Take an agent out of service", description: "It gets no work any more, and what it has is taken away.",
+	}, a.agentDisable)
+	handle(a, "agent-enable", doc{summary: "Let an agent back into service"}, a.agentEnable)
+	handle(a, "agent-hello", doc{
+		summary:     "Say that the agent program has started",
+		description: "It knows nothing of the leases of its life before, so they are taken away.",
+	}, a.agentHello)
+	handle(a, "agent-heartbeat", doc{
+		summary: "Renew all leases of the agent", description: "Answers the orders for them, and which of them are lost.",
+	}, a.agentHeartbeat)
+	handle(a, "agent-bye", doc{summary: "Say that the agent program ends"}, a.agentBye)
+}
+
+// chunkBytes is the raw size that agents are asked to fill a log chunk with; up to maxChunkBytes is taken.
+const (
+	chunkBytes    = 256 << 10
+	maxChunkBytes = 1 << 20
+)
+
+func settings(c db.Cluster) client.AgentSettings {
+	return client.AgentSettings{
+		LeaseTTLMS: c.LeaseTtl.Milliseconds(), HeartbeatMS: c.Heartbeat.Milliseconds(), GraceMS: c.Grace.Milliseconds(),
+		ChunkBytes: chunkBytes, Protocol: []string{"log-zstd"},
+	}
+}
+
+// offersOf writes what an agent offers as the database keeps it.
+func offersOf(offer client.AgentOffer) (json.RawMessage, error) {
+	if offer.Offers == nil {
+		return json.RawMessage("{}"), nil
+	}
+	return json.Marshal(offer.Offers)
+}
+
+func (a *API) agentEnrol(ctx context.Context, in *struct {
+	Idempotent
+	Body client.AgentOffer
+}) (*answer[client.AgentEnrolled], error) {
+	offers, err := offersOf(in.Body)
+	if err != nil {
+		return nil, err
+	}
+	return mutate(ctx, a.agentPool, in.Key, func(q *db.Queries) (answer[client.AgentEnrolled], error) {
+		secret, hash := NewToken(kindAgent)
+		agent, err := q.AgentEnrol(ctx, db.AgentEnrolParams{
+			Enrol: caller(ctx).token, Hash: hash, Name: in.Body.Name, Version: in.Body.Version,
+			Capacity: int32(in.Body.Capacity), Offers: offers, Actor: caller(ctx).actor(),
+		})
+		if err != nil {
+			return answer[client.AgentEnrolled]{}, err
+		}
+		cluster, err := q.ClusterSettings(ctx)
+		return answer[client.AgentEnrolled]{
+			http.StatusCreated, "/v1/agents/" + decimal(agent.ID),
+			client.AgentEnrolled{Agent: encodeAgent(agent, 0), Token: secret, Settings: settings(cluster)},
+		}, err
+	})
+}
+
+func (a *API) agentHello(ctx context.Context, in *struct{ Body client.AgentOffer }) (*output[client.AgentWelcome], error) {
+	offers, err := offersOf(in.Body)
+	if err != nil {
+		return nil, err
+	}
+	agent, err := a.agents.AgentHello(ctx, db.AgentHelloParams{
+		Agent: caller(ctx).agent, Name: in.Body.Name, Version: in.Body.Version, Capacity: int32(in.Body.Capacity),
+		Offers: offers, Actor: caller(ctx).actor(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.wake.Wake(db.TopicReady, db.TopicEvent)
+	cluster, err := a.agents.ClusterSettings(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &output[client.AgentWelcome]{client.AgentWelcome{Agent: encodeAgent(agent, 0), Settings: settings(cluster)}}, nil
+}
+
+func (a *API) agentHeartbeat(ctx context.Context, in *struct{ Body client.Heartbeat }) (*output[client.HeartbeatAnswer], error) {
+	held, err := leaseIDs(in.Body.Leases)
+	if err != nil {
+		return nil, err
+	}
+	agent := caller(ctx).agent
+	rows, err := a.agents.LeaseRenew(ctx, db.LeaseRenewParams{Agent: agent, Held: held, Draining: in.Body.Draining})
+	if err != nil {
+		return nil, err
+	}
+	out := client.HeartbeatAnswer{Aborts: []client.Abort{}, Fenced: []string{}}
+	renewed := map[uuid.UUID]bool{}
+	for _, l := range rows {
+		renewed[l.ID] = true
+		if l.AbortAt != nil {
+			out.Aborts = append(out.Aborts, client.Abort{Lease: l.ID.String(), Level: text(l.AbortLevel), Reason: text(l.AbortReason)})
+		}
+	}
+	for _, id := range held {
+		if !renewed[id] {
+			out.Fenced = append(out.Fenced, id.String())
+		}
+	}
+	return &output[client.HeartbeatAnswer]{out}, nil
+}
+
+func leaseIDs(words []string) ([]uuid.UUID, error) {
+	ids := make([]uuid.UUID, 0, len(words))
+	for _, word := range words {
+		id, err := uuid.Parse(word)
+		if err != nil {
+			return nil, newProblem(codeInvalid, "%.100q is not a lease", word)
+		}
+		ids = append(ids, id)
+	}
+	return ids, nil
+}
+
+func (a *API) agentBye(ctx context.Context, _ *struct{}) (*struct{}, error) {
+	_, err := a.agents.AgentBye(ctx, db.AgentByeParams{Agent: caller(ctx).agent, Actor: caller(ctx).actor()})
+	a.wake.Wake(db.TopicReady, db.TopicEvent)
+	return nil, err
+}
+
+type AgentRef struct {
+	Agent int64 `path:"agent" minimum:"1" doc:"Number of the agent."`
+}
+
+func (a *API) agentShow(ctx context.Context, in *struct{ AgentRef }) (*output[client.Agent], error) {
+	row, err := a.users.AgentByID(ctx, in.Agent)
+	if err != nil {
+		return nil, missing(err, "agent %d", in.Agent)
+	}
+	return &output[client.Agent]{encodeAgent(row.Agent, row.Busy)}, nil
+}
+
+func (a *API) agentList(ctx context.Context, in *struct {
+	Paging
+	State string `query:"state" enum:"online,draining,offline,disabled" doc:"Only agents in this state."`
+}) (*pageOutput[client.Agent], error) {
+	after, err := in.Paging.number()
+	if err != nil {
+		return nil, err
+	}
+	rows, err := a.users.AgentList(ctx, db.AgentListParams{After: after, State: in.State, AtMost: in.atMost()})
+	if err != nil {
+		return nil, err
+	}
+	return pageOf(in.Paging, rows,
+		func(r db.AgentListRow) client.Agent { return encodeAgent(r.Agent, r.Busy) },
+		func(r db.AgentListRow) string { return decimal(r.Agent.ID) }), nil
+}
+
+type agentSwitch struct {
+	AgentRef
+	Idempotent
+}
+
+func (a *API) agentDisable(ctx context.Context, in *agentSwitch) (*answer[client.Agent], error) {
+	return a.agentSwitch(ctx, in, db.AgentDisableParams{Agent: in.Agent, Disabled: true, Actor: caller(ctx).actor()})
+}
+
+func (a *API) agentEnable(ctx context.Context, in *agentSwitch) (*answer[client.Agent], error) {
+	return a.agentSwitch(ctx, in, db.AgentDisableParams{Agent: in.Agent, Disabled: false, Actor: caller(ctx).actor()})
+}
+
+func (a *API) agentSwitch(ctx context.Context, in *agentSwitch, to db.AgentDisableParams) (*answer[client.Agent], error) {
+	out, err := mutate(ctx, a.cfg.Pool, in.Key, func(q *db.Queries) (answer[client.Agent], error) {
+		agent, err := q.AgentDisable(ctx, to)
+		return answer[client.Agent]{Status: http.StatusOK, Body: encodeAgent(agent, 0)}, err
+	})
+	a.wake.Wake(db.TopicReady, db.TopicAbort, db.TopicEvent)
+	return out, err
+}

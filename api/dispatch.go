@@ -1,0 +1,199 @@
+package api
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/ottoci/otto/client"
+	"github.com/ottoci/otto/db"
+)
+
+// dispatcher hands work and orders to all agents that this process holds a request of. One goroutine claims for all of
+// them: a claim for each request would be as many transactions as agents, at each wake-up, for the same few tasks.
+//
+// A lease that was granted belongs to its agent from that moment, whether or not the answer arrives. So what became
+// of an answer is remembered for a while (told), and what an agent was granted and has not begun goes into the answer
+// to its next request. In the end the lease's start_by takes it away.
+type dispatcher struct {
+	api  *API
+	kick chan struct{} // there is a new waiter
+
+	mu      sync.Mutex
+	waiters map[int64]*waiter // by agent
+	told    map[news]telling
+}
+
+// waiter is one held request.
+type waiter struct {
+	agent  int64
+	free   int
+	fresh  bool // no round has looked at it yet
+	answer chan client.LeaseAnswer
+}
+
+// news is something that an agent is told: a grant, or an order of some level.
+type news struct {
+	lease uuid.UUID
+	order string
+}
+
+// telling is what became of news: when an agent was told, and whether the answer is known to be lost.
+type telling struct {
+	at   time.Time
+	lost bool
+}
+
+const (
+	// pollEvery is how soon work is found whose wake-up was lost.
+	pollEvery = time.Second
+	// tellAgain is how long the answer to a request may take to show in the lease, before the agent is told again.
+	tellAgain = 5 * time.Second
+	// forgetTold bounds the memory: later the database's own word is enough.
+	forgetTold = 2 * time.Minute
+	// replacedPause keeps two programs with one credential from chasing each other.
+	replacedPause = time.Second
+	// roundPatience bounds one look at the database.
+	roundPatience = 10 * time.Second
+	// maxSlots is the most tasks that one claim takes.
+	maxSlots = 200
+)
+
+func newDispatcher(a *API) *dispatcher {
+	return &dispatcher{api: a, kick: make(chan struct{}, 1), waiters: map[int64]*waiter{}, told: map[news]telling{}}
+}
+
+// take holds an agent's request until there is work or an order for it, the time is over, or somebody stops waiting.
+func (d *dispatcher) take(ctx context.Context, agent int64, free int, hold time.Duration) client.LeaseAnswer {
+	w := &waiter{agent: agent, free: free, fresh: true, answer: make(chan client.LeaseAnswer, 1)}
+	d.join(w)
+	timer := time.NewTimer(hold)
+	defer timer.Stop()
+	select {
+	case answer := <-w.answer:
+		if ctx.Err() != nil {
+			d.lose(answer)
+		}
+		return answer
+	case <-timer.C:
+		return d.leave(w)
+	case <-d.api.stopping:
+		answer := d.leave(w)
+		answer.RetryAfterMS = 100 + rand.Int64N(900)
+		return answer
+	case <-ctx.Done():
+		d.lose(d.leave(w))
+		return noWork()
+	}
+}
+
+// join registers a waiter. An agent has one: a newer request ends the one before, whose connection may be long dead.
+func (d *dispatcher) join(w *waiter) {
+	d.mu.Lock()
+	old := d.waiters[w.agent]
+	d.waiters[w.agent] = w
+	d.mu.Unlock()
+	if old != nil {
+		answer := noWork()
+		answer.RetryAfterMS = replacedPause.Milliseconds()
+		old.answer <- answer
+	}
+	select {
+	case d.kick <- struct{}{}:
+	default:
+	}
+}
+
+// leave takes a waiter out, with the answer that a round may have given it at the same moment.
+func (d *dispatcher) leave(w *waiter) client.LeaseAnswer {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.waiters[w.agent] == w {
+		delete(d.waiters, w.agent)
+	}
+	select {
+	case answer := <-w.answer:
+		return answer
+	default:
+		return noWork()
+	}
+}
+
+// lose notes that an answer will not arrive: the agent's next request gets it again, at once.
+func (d *dispatcher) lose(answer client.LeaseAnswer) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, n := range newsIn(answer) {
+		d.told[n] = telling{time.Now(), true}
+	}
+}
+
+func noWork() client.LeaseAnswer {
+	return client.LeaseAnswer{Leases: []client.Lease{}, Aborts: []client.Abort{}}
+}
+
+func newsIn(answer client.LeaseAnswer) []news {
+	var list []news
+	for _, l := range answer.Leases {
+		list = append(list, news{lease: uuid.MustParse(l.ID)})
+	}
+	for _, o := range answer.Aborts {
+		list = append(list, news{uuid.MustParse(o.Lease), o.Level})
+	}
+	return list
+}
+
+// waiting is how many requests are held.
+func (d *dispatcher) waiting() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.waiters)
+}
+
+// run looks whenever something may have changed: a waiter came, a task became ready, an order was given; and from time
+// to time, because a wake-up can be lost. Without waiters it does nothing.
+func (d *dispatcher) run(ctx context.Context) {
+	ready, stopReady := d.api.wake.Subscribe(db.TopicReady)
+	defer stopReady()
+	abort, stopAbort := d.api.wake.Subscribe(db.TopicAbort)
+	defer stopAbort()
+	failing := false
+	for ctx.Err() == nil {
+		everyone := true
+		poll := time.NewTimer(pollEvery + rand.N(pollEvery/10))
+		select {
+		case <-ctx.Done():
+		case <-d.kick:
+			everyone = false
+		case <-ready:
+		case <-abort:
+		case <-poll.C:
+			everyone = d.anyFree()
+		}
+		poll.Stop()
+		err := d.round(ctx, everyone)
+		if err != nil && !failing && ctx.Err() == nil {
+			d.api.log.WarnContext(ctx, "dispatcher could not ask for work, trying on", "error", err)
+		}
+		failing = err != nil
+		if failing {
+			wait(ctx, rand.N(pollEvery))
+		}
+	}
+}
+
+// anyFree says whether polling can find work for anybody. Agents without a free slot learn of orders by a wake-up, or
+// by their heartbeat.
+func (d *dispatcher) anyFree() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, w := range d.waiters {
+		if w.free > 0 {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,255 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/ottoci/otto/client"
+	"github.com/ottoci/otto/db"
+	"github.com/ottoci/otto/store"
+)
+
+const typeText = "text/plain"
+
+func (a *API) registerLogs() {
+	handle(a, "task-log", doc{
+		summary: "Read or follow the log of a task",
+		description: "Plain bytes; with Range, a part of them. As JSON, its segments, a page at a time. With Accept: text/event-stream " +
+			"a stream of segments that resumes after Last-Event-ID and sends an event named end when the log is complete.",
+		answers: map[string]*huma.MediaType{
+			typeText:   {Schema: &huma.Schema{Type: huma.TypeString}},
+			typeJSON:   {Schema: schemaOf[client.LogPage](a)},
+			typeStream: {Schema: schemaOf[client.LogRecord](a)},
+		},
+	}, a.taskLog)
+}
+
+// LogQuery says what of a log is wanted, and how.
+type LogQuery struct {
+	TaskRef
+	Attempt     int    `query:"attempt" minimum:"0" doc:"Number of the attempt; 0 is the current one."`
+	Step        int    `query:"step" minimum:"-1" default:"-1" doc:"Only this step; -1 is all."`
+	Stream      string `query:"stream" enum:"stdout,stderr,agent" doc:"Only this stream; all if absent."`
+	FromLine    int64  `query:"from_line" minimum:"0" doc:"The first line, counted from 1."`
+	Lines       int64  `query:"lines" minimum:"0" doc:"How many lines; 0 is all."`
+	Follow      bool   `query:"follow" doc:"Plain text: go on until the log is complete."`
+	After       string `query:"after" maxLength:"30" doc:"JSON and streams: after this segment. Last-Event-ID counts more."`
+	LastEventID string `header:"Last-Event-ID" maxLength:"30" doc:"Resume after this segment."`
+	Accept      string `header:"Accept"`
+	Range       string `header:"Range" doc:"Plain text of everything: bytes=from-to."`
+}
+
+// logView is a log as one request wants it.
+type logView struct {
+	reader logReader
+	query  *LogQuery
+	window window
+	after  recordID
+}
+
+func (a *API) taskLog(ctx context.Context, in *LogQuery) (*huma.StreamResponse, error) {
+	lease, err := a.users.LeaseOfAttempt(ctx, db.LeaseOfAttemptParams{Task: in.Task, Attempt: int32(in.Attempt)})
+	if err != nil {
+		return nil, a.noAttempt(ctx, in, err)
+	}
+	v := &logView{query: in, window: everything(), after: recordID{-1, -1}}
+	v.reader = logReader{queries: a.users, store: a.cfg.Store, codec: a.codec, lease: lease}
+	if in.FromLine > 0 {
+		v.window.fromLine = in.FromLine - 1
+	}
+	if in.Lines > 0 {
+		v.window.toLine = v.window.fromLine + in.Lines
+	}
+	switch {
+	case strings.Contains(in.Accept, typeStream):
+		return a.logStream(ctx, v)
+	case strings.Contains(in.Accept, typeJSON):
+		return a.logPage(ctx, v)
+	}
+	return a.logText(ctx, v)
+}
+
+// noAttempt says which of task and attempt there is not.
+func (a *API) noAttempt(ctx context.Context, in *LogQuery, err error) error {
+	if _, ok := db.AsRefusal(err); !ok {
+		return err
+	}
+	if _, err := a.users.TaskByID(ctx, in.Task); err != nil {
+		return missing(err, "task %d", in.Task)
+	}
+	if in.Attempt > 0 {
+		return newProblem(codeNotFound, "task %d has no attempt %d", in.Task, in.Attempt)
+	}
+	return newProblem(codeNotFound, "task %d has no attempt yet, so it has no log", in.Task).hint("it has one after task.scheduled")
+}
+
+// logProblem is a failure to read a log, before anything of it was sent.
+func (a *API) logProblem(ctx context.Context, err error) error {
+	if errors.Is(err, store.ErrNotFound) {
+		return newProblem(codeNotFound, "the log is not in the object store any more")
+	}
+	if _, isDatabase := db.AsRefusal(err); isDatabase || db.Unavailable(err) || errors.Is(err, errLogDamaged) {
+		return err
+	}
+	return a.storeProblem(ctx, err)
+}
+
+// logText answers plain bytes: what there is now, or with follow all there will be.
+func (a *API) logText(ctx context.Context, v *logView) (*huma.StreamResponse, error) {
+	lease := v.reader.lease
+	if !v.query.Follow {
+		v.window.toByte = lease.LogBytes
+	}
+	whole := v.query.Step < 0 && v.query.Stream == "" && v.query.FromLine == 0 && v.query.Lines == 0 && !v.query.Follow
+	status, length, contentRange := http.StatusOK, int64(-1), ""
+	if whole {
+		length = lease.LogBytes
+		from, to, ok, err := parseRange(v.query.Range, lease.LogBytes)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			status, length = http.StatusPartialContent, to-from
+			v.window.fromByte, v.window.toByte = from, to
+			contentRange = fmt.Sprintf("bytes %d-%d/%d", from, to-1, lease.LogBytes)
+		}
+	}
+	if err := v.reader.seek(ctx, v.window); err != nil {
+		return nil, a.logProblem(ctx, err)
+	}
+	return &huma.StreamResponse{Body: func(hc huma.Context) {
+		r, w := humago.Unwrap(hc)
+		h := w.Header()
+		h.Set("Content-Type", typeText+"; charset=utf-8")
+		h.Set("X-Otto-Attempt", strconv.Itoa(int(lease.Epoch)))
+		if whole {
+			h.Set("Accept-Ranges", "bytes")
+			h.Set("Content-Length", strconv.FormatInt(length, 10))
+		}
+		if contentRange != "" {
+			h.Set("Content-Range", contentRange)
+		}
+		w.WriteHeader(status)
+		a.metrics.streams.Inc()
+		defer a.metrics.streams.Dec()
+		out := newStream(w)
+		err := a.eachPiece(r.Context(), v, v.query.Follow, func(p piece) (bool, error) { return v.writeText(out, p) }, out.flush)
+		if err != nil {
+			a.log.WarnContext(ctx, "log was not sent whole", "request", requestID(ctx), "task", v.query.Task, "error", err)
+			panic(http.ErrAbortHandler) // the reader must see that it is not whole
+		}
+	}}, nil
+}
+
+// eachPiece passes the pieces on until the window, or the log, is over; with follow it waits for more. What idle does
+// is done whenever there is nothing to read.
+func (a *API) eachPiece(ctx context.Context, v *logView, follow bool, pass func(piece) (over bool, err error), idle func() error) error {
+	woken, cancel := a.wake.Subscribe(db.TopicLog)
+	defer cancel()
+	for {
+		pieces, over, err := v.reader.read(ctx)
+		if err != nil && !(follow && db.Unavailable(err)) {
+			return err
+		}
+		for _, p := range pieces {
+			if over, err := pass(p); over || err != nil {
+				return err
+			}
+		}
+		if over || len(pieces) == 0 && !follow {
+			return nil
+		}
+		if len(pieces) == 0 {
+			if err := idle(); err != nil || !a.moreLog(ctx, woken) {
+				return err
+			}
+		}
+	}
+}
+
+const (
+	logPoll = time.Second
+	// logGap is the least time between two looks: a wake-up says that some log has grown, not which.
+	logGap = 50 * time.Millisecond
+)
+
+// moreLog waits until there may be more. It is false when nobody wants it any more.
+func (a *API) moreLog(ctx context.Context, woken <-chan struct{}) bool {
+	if !wait(ctx, logGap) {
+		return false
+	}
+	timer := time.NewTimer(logPoll)
+	defer timer.Stop()
+	select {
+	case <-woken:
+	case <-timer.C:
+	case <-ctx.Done():
+		return false
+	case <-a.stopping:
+		return false
+	}
+	return true
+}
+
+// writeText writes the bytes of a piece that were asked for.
+func (v *logView) writeText(out *stream, p piece) (bool, error) {
+	lo, hi, over := v.window.cut(p)
+	at := 0
+	for _, s := range p.segments {
+		from, to := max(at, lo), min(at+s.Bytes, hi)
+		at += s.Bytes
+		if from >= to || !v.wants(s) {
+			continue
+		}
+		if _, err := out.Write(p.raw[from:to]); err != nil {
+			return true, nil // the reader has gone; that is no failure of ours
+		}
+	}
+	return over, nil
+}
+
+// wants says whether a segment is of the step and the stream that were asked for.
+func (v *logView) wants(s client.Segment) bool {
+	return (v.query.Step < 0 || s.Step == v.query.Step) && (v.query.Stream == "" || s.Kind == v.query.Stream)
+}
+
+// parseRange reads a Range of one stretch of bytes; to is the first byte beyond it. A range that we do not understand
+// is as good as none, says RFC 9110; one that begins beyond the end cannot be satisfied.
+func parseRange(header string, size int64) (from, to int64, ok bool, err error) {
+	spec, found := strings.CutPrefix(header, "bytes=")
+	first, last, cut := strings.Cut(spec, "-")
+	if !found || !cut || strings.Contains(spec, ",") {
+		return 0, 0, false, nil
+	}
+	beyond := newProblem(codeRange, "the log has %d bytes: %q is beyond them", size, header)
+	if first == "" {
+		n, err := strconv.ParseInt(last, 10, 64)
+		if err != nil || n < 0 {
+			return 0, 0, false, nil
+		}
+		if n == 0 || size == 0 {
+			return 0, 0, false, beyond
+		}
+		return max(size-n, 0), size, true, nil
+	}
+	from, e1 := strconv.ParseInt(first, 10, 64)
+	to, e2 := size-1, error(nil)
+	if last != "" {
+		to, e2 = strconv.ParseInt(last, 10, 64)
+	}
+	if e1 != nil || e2 != nil || from < 0 || last != "" && to < from {
+		return 0, 0, false, nil
+	}
+	if from >= size {
+		return 0, 0, false, beyond
+	}
+	return from, min(to, size-1) + 1, true, nil
+}

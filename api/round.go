@@ -1,0 +1,252 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/ottoci/otto/client"
+	"github.com/ottoci/otto/db"
+)
+
+// round is one look at the database for the waiters: for all, or for those that no round has looked at yet.
+func (d *dispatcher) round(ctx context.Context, everyone bool) error {
+	free := d.gather(everyone)
+	if len(free) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, roundPatience)
+	defer cancel()
+	agents, err := d.api.agents.AgentsWaiting(ctx, keys(free))
+	if err != nil {
+		d.missed(free)
+		return fmt.Errorf("read waiting agents: %w", err)
+	}
+	answers := map[int64]*client.LeaseAnswer{}
+	if err := d.catchUp(ctx, agents, answers); err != nil {
+		d.missed(free)
+		return err
+	}
+	granted, err := d.claim(ctx, agents, free)
+	if len(granted) > 0 {
+		if e := d.grants(ctx, granted, answers); e != nil {
+			return e // they are in the database, and in the answer to the next request
+		}
+	}
+	d.deliver(answers)
+	return err
+}
+
+// gather lists the waiters to look for, with their free slots.
+func (d *dispatcher) gather(everyone bool) map[int64]int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	free := map[int64]int{}
+	for agent, w := range d.waiters {
+		if everyone || w.fresh {
+			free[agent] = w.free
+		}
+		w.fresh = false
+	}
+	return free
+}
+
+// missed lets the next round look at the same waiters again.
+func (d *dispatcher) missed(free map[int64]int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for agent := range free {
+		if w := d.waiters[agent]; w != nil {
+			w.fresh = true
+		}
+	}
+}
+
+// claim takes tasks for the agents with room, in one call for all that offer the same. A slot is an agent's id; the
+// slots go round, so that tasks spread over agents before any gets a second one.
+func (d *dispatcher) claim(ctx context.Context, agents []db.AgentsWaitingRow, free map[int64]int) ([]uuid.UUID, error) {
+	groups := map[string][]db.AgentsWaitingRow{}
+	var order []string
+	for _, a := range agents {
+		a.Room = min(a.Room, int32(free[a.ID]))
+		if !a.Work || a.State != "online" || a.Room <= 0 {
+			continue
+		}
+		offers := string(a.Offers) // jsonb is written in one way only
+		if groups[offers] == nil {
+			order = append(order, offers)
+		}
+		groups[offers] = append(groups[offers], a)
+	}
+	var granted []uuid.UUID
+	for _, offers := range order {
+		leases, err := d.api.agents.TaskLease(ctx, db.TaskLeaseParams{Slots: slots(groups[offers]), Actor: "server:" + d.api.cfg.Name})
+		if err != nil {
+			return granted, fmt.Errorf("claim tasks: %w", err)
+		}
+		d.api.metrics.claims.Inc()
+		for _, l := range leases {
+			granted = append(granted, l.ID)
+			d.api.metrics.transition("task_lease")
+		}
+	}
+	return granted, nil
+}
+
+// slots are the agents' ids, each as often as it has room, one round after the other.
+func slots(agents []db.AgentsWaitingRow) []int64 {
+	var list []int64
+	for turn := int32(0); len(list) < maxSlots; turn++ {
+		before := len(list)
+		for _, a := range agents {
+			if turn < a.Room && len(list) < maxSlots {
+				list = append(list, a.ID)
+			}
+		}
+		if len(list) == before {
+			break
+		}
+	}
+	return list
+}
+
+// catchUp adds what the agents should know already: orders, and grants that they have not begun.
+func (d *dispatcher) catchUp(ctx context.Context, agents []db.AgentsWaitingRow, answers map[int64]*client.LeaseAnswer) error {
+	var behind []int64
+	for _, a := range agents {
+		if a.News {
+			behind = append(behind, a.ID)
+		}
+	}
+	if len(behind) == 0 {
+		return nil
+	}
+	orders, err := d.api.agents.LeaseAborts(ctx, behind)
+	if err != nil {
+		return fmt.Errorf("read orders: %w", err)
+	}
+	for _, o := range orders {
+		if d.isDue(news{o.ID, o.Level}, true) {
+			answer := answerTo(answers, o.AgentID)
+			answer.Aborts = append(answer.Aborts, client.Abort{Lease: o.ID.String(), Level: o.Level, Reason: o.Reason})
+		}
+	}
+	unstarted, err := d.api.agents.LeasesUnstarted(ctx, behind)
+	if err != nil {
+		return fmt.Errorf("read grants: %w", err)
+	}
+	var again []uuid.UUID
+	for _, l := range unstarted {
+		if d.isDue(news{lease: l.ID}, l.Settled) {
+			again = append(again, l.ID)
+		}
+	}
+	if len(again) == 0 {
+		return nil
+	}
+	return d.grants(ctx, again, answers)
+}
+
+// isDue says whether an agent is to be told: it was not told yet, or the answer was lost, or it has had time enough to
+// act. What this process knows nothing of is due only if it is settled: another node may just be answering.
+func (d *dispatcher) isDue(n news, settled bool) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	t, known := d.told[n]
+	if !known {
+		return settled
+	}
+	return t.lost || time.Since(t.at) > tellAgain
+}
+
+// grants reads what agents must know of their leases.
+func (d *dispatcher) grants(ctx context.Context, leases []uuid.UUID, answers map[int64]*client.LeaseAnswer) error {
+	rows, err := d.api.agents.LeaseGrants(ctx, leases)
+	if err != nil {
+		return fmt.Errorf("read granted leases: %w", err)
+	}
+	for _, row := range rows {
+		lease, err := encodeLease(row)
+		if err != nil {
+			d.quarantine(ctx, row, err)
+			continue
+		}
+		answer := answerTo(answers, row.AgentID)
+		answer.Leases = append(answer.Leases, lease)
+		d.api.metrics.granted.Inc()
+	}
+	return nil
+}
+
+// quarantine parks a task that cannot be read, so that the others flow on.
+func (d *dispatcher) quarantine(ctx context.Context, row db.LeaseGrantsRow, why error) {
+	reason := fmt.Sprintf("its plan cannot be read: %s", why)
+	_, err := d.api.agents.TaskQuarantine(ctx, db.TaskQuarantineParams{Task: row.TaskID, Actor: "server:" + d.api.cfg.Name, Reason: reason})
+	if err != nil {
+		d.api.log.ErrorContext(ctx, "task was not quarantined", "task", row.TaskID, "reason", reason, "error", err)
+		return
+	}
+	d.api.metrics.transition("task_quarantine")
+	d.api.log.ErrorContext(ctx, "task was quarantined", "task", row.TaskID, "run", row.RunID, "reason", reason)
+}
+
+// deliver answers the waiters. For those that have left meanwhile, the answer is lost.
+func (d *dispatcher) deliver(answers map[int64]*client.LeaseAnswer) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := time.Now()
+	for agent, answer := range answers {
+		w := d.waiters[agent]
+		for _, n := range newsIn(*answer) {
+			d.told[n] = telling{now, w == nil}
+		}
+		if w != nil {
+			delete(d.waiters, agent)
+			w.answer <- *answer
+		}
+	}
+	for n, t := range d.told {
+		if now.Sub(t.at) > forgetTold {
+			delete(d.told, n)
+		}
+	}
+}
+
+func answerTo(answers map[int64]*client.LeaseAnswer, agent int64) *client.LeaseAnswer {
+	if answers[agent] == nil {
+		answer := noWork()
+		answers[agent] = &answer
+	}
+	return answers[agent]
+}
+
+func encodeLease(row db.LeaseGrantsRow) (client.Lease, error) {
+	lease := client.Lease{
+		ID: row.ID.String(), Epoch: int(row.Epoch), Task: row.TaskID, Run: row.RunID, RunID: row.RunUuid.String(),
+		Project: row.Project, Stage: row.Stage,
+	}
+	if err := json.Unmarshal(row.Spec, &lease.Spec); err != nil {
+		return lease, err
+	}
+	if lease.Spec.TimeoutMS <= 0 {
+		return lease, errors.New("it has no timeout")
+	}
+	if row.SourceDigest != "" {
+		lease.Source = &client.SourceRef{Digest: row.SourceDigest, Bytes: row.SourceBytes}
+	}
+	return lease, nil
+}
+
+func keys(m map[int64]int) []int64 {
+	list := make([]int64, 0, len(m))
+	for k := range m {
+		list = append(list, k)
+	}
+	slices.Sort(list)
+	return list
+}
