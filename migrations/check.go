@@ -119,7 +119,7 @@ func look(ctx context.Context, conn *pgx.Conn) (sight, error) {
 // latest is the highest version of the chain.
 func latest() int64 {
 	var highest int64
-	for version := range riverTargets {
+	for version := range riverTargets() {
 		highest = max(highest, version)
 	}
 	names, _ := fs.Glob(FS, "*.sql") // the pattern is well formed
@@ -141,6 +141,6 @@ func Fingerprint() string {
 			fmt.Fprintf(hash, "%s %d\n%s", name, len(content), content)
 		}
 	}
-	fmt.Fprint(hash, riverTargets, prepareSQL, emptySQL, grantSQL)
+	fmt.Fprint(hash, riverTargets(), prepareSQL, emptySQL, grantSQL)
 	return hex.EncodeToString(hash.Sum(nil))
 }

@@ -3,6 +3,7 @@ package migrations_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -66,7 +67,7 @@ func TestUpGivesUpWithItsContext(t *testing.T) {
 	t.Parallel()
 	url := dbtest.Empty(t)
 	holder := connect(t, url)
-	exec(t, holder, "select pg_advisory_lock(1869902959)")
+	exec(t, holder, fmt.Sprintf("select pg_advisory_lock(%d)", migrations.LockKey))
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	if _, err := migrations.Up(ctx, url); !errors.Is(err, context.DeadlineExceeded) {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -20,40 +19,17 @@ const (
 
 // SQLSTATEs we tell apart.
 const (
-	undefinedTable      = "42P01"
-	insufficient        = "42501"
-	duplicateObject     = "42710"
-	uniqueViolation     = "23505"
-	internalError       = "XX000" // "tuple concurrently updated", for grants at the same moment
-	lockNotAvailable    = "55P03"
-	deadlockDetected    = "40P01"
-	lockKey             = 0x6f74746f // "otto": the advisory lock of everything in this package
-	lockPoll            = 25 * time.Millisecond
-	lockPatience        = 5 * time.Minute
-	contentionTolerance = 20 // attempts against other processes of the cluster
+	undefinedTable   = "42P01"
+	insufficient     = "42501"
+	duplicateObject  = "42710"
+	uniqueViolation  = "23505"
+	internalError    = "XX000" // "tuple concurrently updated", for grants at the same moment
+	lockNotAvailable = "55P03"
+	deadlockDetected = "40P01"
 )
 
-// acquire takes the lock that lets one process migrate this database. It polls: a blocking wait would hold a
-// snapshot, for which the holder's `create index concurrently` would wait forever.
-func acquire(ctx context.Context, conn *pgx.Conn) error {
-	deadline := time.Now().Add(lockPatience)
-	for {
-		var got bool
-		if err := conn.QueryRow(ctx, "select pg_try_advisory_lock($1)", lockKey).Scan(&got); err != nil || got {
-			return err
-		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("another process has been migrating this database for %v; find it with: "+
-				"select * from pg_stat_activity where pid in (select pid from pg_locks where locktype = 'advisory' and objid = %d)",
-				lockPatience, lockKey)
-		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(lockPoll):
-		}
-	}
-}
+// prepareAttempts bounds how often processes that migrate other databases of the cluster may come first.
+const prepareAttempts = 20
 
 // prepareSQL lists the statements that roles and rights still lack, ready to run. $1 is the kind of membership that
 // allows `set role`.
@@ -90,21 +66,27 @@ func membership(conn *pgx.Conn) string {
 // prepare makes the roles and rights that are missing. Roles belong to the cluster, so processes that migrate other
 // databases may do the same at the same moment: whatever they finish first is no longer lacking on the next look.
 func prepare(ctx context.Context, conn *pgx.Conn) error {
-	var err error
-	for range contentionTolerance {
-		var lacking []string
+	var lacking []string
+	for range prepareAttempts {
+		var err error
 		if lacking, err = missing(ctx, conn); err != nil || len(lacking) == 0 {
 			return err
 		}
-		if err = run(ctx, conn, lacking); codeIs(err, insufficient) {
-			return fmt.Errorf("prepare the database as %s: %w\nan administrator must run once, connected to this database:\n\n%s",
-				conn.Config().User, err, script(lacking))
+		err = run(ctx, conn, lacking)
+		if codeIs(err, insufficient) {
+			return administrator(conn, lacking, err)
 		}
 		if err != nil && !codeIs(err, duplicateObject, uniqueViolation, internalError) {
 			return fmt.Errorf("prepare the database: %w", err)
 		}
 	}
-	return fmt.Errorf("prepare the database: still incomplete after %d attempts: %w", contentionTolerance, err)
+	return administrator(conn, lacking, errors.New("the statements had no effect")) // a revoke only warns
+}
+
+// administrator says what somebody with more rights must do.
+func administrator(conn *pgx.Conn, lacking []string, err error) error {
+	return fmt.Errorf("prepare the database as %s: %w\nan administrator must run once, connected to this database:\n\n    %s;\n",
+		conn.Config().User, err, strings.Join(lacking, ";\n    "))
 }
 
 func missing(ctx context.Context, conn *pgx.Conn) ([]string, error) {
@@ -126,10 +108,6 @@ func run(ctx context.Context, conn *pgx.Conn, statements []string) error {
 		}
 	}
 	return nil
-}
-
-func script(statements []string) string {
-	return "    " + strings.Join(statements, ";\n    ") + ";\n"
 }
 
 // codeIs says whether Postgres refused with one of these codes.

@@ -17,12 +17,12 @@ const riverSchema = "river"
 
 // riverTargets maps versions of our chain to versions of River's. Two steps, because Postgres refuses to use an enum
 // value in the transaction that added it (55P04), and River adds one before version 5.
-var riverTargets = map[int64]int{2: 4, 3: 8}
+func riverTargets() map[int64]int { return map[int64]int{2: 4, 3: 8} }
 
 // riverMigrations are River's own migrations as links of our chain.
 func riverMigrations() []*goose.Migration {
 	var all []*goose.Migration
-	for version, target := range riverTargets {
+	for version, target := range riverTargets() {
 		up := &goose.GoFunc{RunDB: func(ctx context.Context, db *sql.DB) error { return riverUp(ctx, db, target) }}
 		all = append(all, goose.NewGoMigration(version, up, nil))
 	}

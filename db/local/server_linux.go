@@ -225,7 +225,7 @@ func (s *Server) shutDown() {
 		case <-s.exited:
 			return
 		case <-time.After(step.patience):
-			s.log.Warn("database server still running", "signal", step.signal.String(), "waited", step.patience)
+			s.log.WarnContext(context.Background(), "database server still running", "signal", step.signal.String(), "waited", step.patience)
 		}
 	}
 	syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL)
