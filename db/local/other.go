@@ -18,7 +18,7 @@ func Start(context.Context, Config) (*Server, error) {
 // URL is empty.
 func (*Server) URL() string { return "" }
 
-// Dir is empty.
+// SocketDir is empty.
 func (*Server) SocketDir() string { return "" }
 
 // Done is never closed.
