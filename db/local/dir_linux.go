@@ -38,7 +38,7 @@ func (d *directory) data() string { return filepath.Join(d.path, dataName) }
 func (d *directory) log() string  { return filepath.Join(d.path, logName) }
 
 // release gives up the lock. The kernel does the same when we die.
-func (d *directory) release() { d.held.Close() }
+func (d *directory) release() { unlock(d.held) }
 
 // claim makes the directory if need be, refuses what is not ours to use, and locks it.
 func claim(path string, owner account) (*directory, error) {
@@ -107,6 +107,13 @@ func lock(path string) (*os.File, error) {
 		return nil, fmt.Errorf("%w: another otto runs on %s: use that one (OTTO_URL), or stop it first", ErrInUse, path)
 	}
 	return nil, fmt.Errorf("lock %s: %w", path, err)
+}
+
+// unlock gives a lock up. Closing alone would leave it, for a moment, to a child that is being started elsewhere in
+// this process: until its exec, it has all our files.
+func unlock(held *os.File) {
+	syscall.Flock(int(held.Fd()), syscall.LOCK_UN)
+	held.Close()
 }
 
 // check looks at what is there, before anything is written.

@@ -40,7 +40,8 @@ func TestFindRefuses(t *testing.T) {
 	t.Run("nothing_anywhere", func(t *testing.T) {
 		t.Parallel()
 		err := notFound(16, []string{"/b (version 13)", "/a (version 14)", "/b (version 13)"})
-		want := "no PostgreSQL found of version 16 but /a (version 14), /b (version 13): otto needs PostgreSQL 15 or newer, one of:\n    apt install postgresql\n"
+		want := "no PostgreSQL found of version 16 but /a (version 14), /b (version 13): " +
+			"otto needs PostgreSQL 15 or newer, one of:\n    apt install postgresql\n"
 		if !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%v\nwant %s…", err, want)
 		}

@@ -91,7 +91,7 @@ func (s *socket) url(database string) string {
 
 func (s *socket) remove() {
 	os.RemoveAll(s.dir)
-	s.held.Close()
+	unlock(s.held)
 }
 
 // sweepSockets removes the folders of servers whose Otto was killed. Only folders of our own users count: the place
@@ -108,7 +108,7 @@ func sweepSockets(place string, owner account) {
 		}
 		if held, err := lock(dir); err == nil {
 			os.RemoveAll(dir)
-			held.Close()
+			unlock(held)
 		} else if !errors.Is(err, ErrInUse) {
 			continue
 		}
