@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -57,13 +58,29 @@ func call[T any](ctx context.Context, c *Client, op operation, in any) (T, error
 	return out, err
 }
 
-// operation is where a request goes.
-type operation struct{ method, path string }
+// operation is where a request goes, and the headers it has beyond those of all.
+type operation struct {
+	method, path string
+	header       http.Header
+}
 
 func (op operation) String() string { return op.method + " " + op.path }
 
-func post(path string) operation { return operation{http.MethodPost, path} }
-func get(path string) operation  { return operation{http.MethodGet, path} }
+func post(path string) operation { return operation{method: http.MethodPost, path: path} }
+func get(path string) operation  { return operation{method: http.MethodGet, path: path} }
+
+// with adds a header, unless its value is empty.
+func (op operation) with(key, value string) operation {
+	if value == "" {
+		return op
+	}
+	op.header = op.header.Clone()
+	if op.header == nil {
+		op.header = http.Header{}
+	}
+	op.header.Set(key, value)
+	return op
+}
 
 // do sends in as JSON, if it is not nil, and decodes the answer into out, if that is not nil.
 func (c *Client) do(ctx context.Context, op operation, in, out any) error {
@@ -95,9 +112,15 @@ func (c *Client) open(ctx context.Context, op operation, in any) (*http.Response
 	if err != nil {
 		return nil, err
 	}
+	maps.Copy(req.Header, op.header)
 	if in != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
+	return c.send(req)
+}
+
+// send sends a request as us. An answer that is not 2xx is an *Error.
+func (c *Client) send(req *http.Request) (*http.Response, error) {
 	if c.token != "" {
 		req.Header.Set("Authorization", "Bearer "+c.token)
 	}
