@@ -31,6 +31,7 @@ func ownProcess() error                       { return errNotLinux }
 func keeperAttributes() *syscall.SysProcAttr  { return nil }
 func socketPair() (*os.File, *os.File, error) { return nil, nil, errNotLinux }
 func lockFile(*os.File) error                 { return errNotLinux }
+func unlockFile(*os.File) error               { return errNotLinux }
 func memoryGB() int                           { return 0 }
 func punchHole(*os.File, int64)               {}
 func signalName(n int) string                 { return fmt.Sprintf("signal %d", n) }

@@ -124,6 +124,8 @@ func punchHole(f *os.File, offset int64) {
 // lockFile takes a file for this process alone, or fails at once.
 func lockFile(f *os.File) error { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) }
 
+func unlockFile(f *os.File) error { return unix.Flock(int(f.Fd()), unix.LOCK_UN) }
+
 // signalName is such as SIGKILL.
 func signalName(n int) string { return unix.SignalName(syscall.Signal(n)) }
 

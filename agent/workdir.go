@@ -74,7 +74,12 @@ func (d *workDir) cache() string             { return filepath.Join(d.path, "cac
 func (d *workDir) spool(lease string) string { return filepath.Join(d.spools(), lease) }
 func (d *workDir) task(lease string) string  { return filepath.Join(d.path, lease) }
 
-func (d *workDir) close() { _ = d.lock.Close() }
+// close lets go of the directory. Closing alone does not: a child that is just being started, by another part of the
+// process, has the descriptor until its exec.
+func (d *workDir) close() {
+	_ = unlockFile(d.lock)
+	_ = d.lock.Close()
+}
 
 // removeTree removes a directory whatever the modes in it: the module cache of Go, for one, is read-only. Links are
 // removed, not followed.
