@@ -3,6 +3,7 @@ package dbtest
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 
@@ -46,11 +47,12 @@ func startContainer(ctx context.Context) (*server, error) {
 		stop()
 		return nil, err
 	}
-	if err := sweepContainer(container.GetContainerID()); err != nil {
+	alive, err := sweepContainer(container.GetContainerID())
+	if err != nil {
 		stop()
 		return nil, err
 	}
-	return &server{url: url, own: true, stop: stop}, nil
+	return &server{url: url, own: true, stop: stop, alive: alive}, nil
 }
 
 // adaptToEngine answers for the environment what testcontainers would get wrong, and says whether an engine is there.
@@ -86,9 +88,9 @@ func hasClient() bool {
 }
 
 // sweepContainer removes the container after our end.
-func sweepContainer(id string) error {
+func sweepContainer(id string) (io.Closer, error) {
 	if !hasClient() {
-		return nil // testcontainers' own sweeper does it
+		return nil, nil // testcontainers' own sweeper does it
 	}
 	return afterUs(`docker rm -f -v "$1" >/dev/null 2>&1`, id)
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -135,6 +136,23 @@ func TestKilledProcess(t *testing.T) {
 		case <-deadline.C:
 			t.Fatalf("%s is still there", config.Host)
 		}
+	}
+}
+
+// The garbage collector must not take away what keeps the server's folder.
+func TestServerOutlivesGarbage(t *testing.T) {
+	t.Parallel()
+	config, err := pgx.ParseConfig(dbtest.URL(t))
+	must(t, err)
+	if !filepath.IsAbs(config.Host) {
+		t.Skip("the server is not of this process")
+	}
+	for range 3 {
+		runtime.GC()
+	}
+	sweepers, err := exec.Command("pgrep", "--parent", fmt.Sprint(os.Getpid()), "--full", config.Host).Output()
+	if err != nil || len(sweepers) == 0 {
+		t.Errorf("the sweeper has begun: %q, %v", sweepers, err)
 	}
 }
 

@@ -3,6 +3,7 @@ package dbtest
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -49,7 +50,8 @@ func startOwn(ctx context.Context) (*server, error) {
 		os.RemoveAll(dir)
 		return nil, err
 	}
-	if err := afterUs(removeDirs, dir, running.SocketDir()); err != nil {
+	alive, err := afterUs(removeDirs, dir, running.SocketDir())
+	if err != nil {
 		running.Stop()
 		os.RemoveAll(dir)
 		return nil, err
@@ -58,7 +60,7 @@ func startOwn(ctx context.Context) (*server, error) {
 		running.Stop()
 		os.RemoveAll(dir)
 	}
-	return &server{url: running.URL(), own: true, stop: stop}, nil
+	return &server{url: running.URL(), own: true, stop: stop, alive: alive}, nil
 }
 
 // Place is where test servers keep their data: memory where the system offers enough, else the disk.
@@ -85,18 +87,20 @@ while [ -e "$1/data/postmaster.pid" ] && [ $n -lt 200 ]; do sleep 0.05; n=$((n+1
 rm -rf "$1" "$2"`
 
 // afterUs runs a script when this process has ended, however it ends: a shell waits for the end of a pipe whose
-// other end only we hold.
-func afterUs(script string, args ...string) error {
+// other end only we hold. The caller must keep what it gets as long as the process lives: if nothing refers to our
+// end of the pipe, the garbage collector closes it.
+func afterUs(script string, args ...string) (io.Closer, error) {
 	cmd := exec.Command("/bin/sh", append([]string{"-c", "cat\n" + script, "sh"}, args...)...)
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a Ctrl-C is not for it
-	if _, err := cmd.StdinPipe(); err != nil {
-		return err
+	ours, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
 	}
 	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start the sweeper: %w", err)
+		return nil, fmt.Errorf("start the sweeper: %w", err)
 	}
-	return nil
+	return ours, nil
 }
 
 // sweep removes the folders of processes that were killed together with their sweeper.

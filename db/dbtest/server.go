@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"testing"
 	"time"
@@ -23,6 +24,7 @@ type server struct {
 	own      bool // this process alone uses it, and it goes with the process
 	born     time.Time
 	stop     func()
+	alive    io.Closer // kept open, it says that this process lives (afterUs)
 }
 
 // Main runs the tests and then stops the server at once. It is optional: without it the server and its folder go
