@@ -23,7 +23,7 @@ type Config struct {
 	Dir string // the tree's root
 	// Always names files, relative to Dir, that belong in the bundle even if git ignores them.
 	Always   []string
-	MaxBytes int64               // of the compressed bundle; 1 GiB if 0
+	MaxBytes int64               // of the compressed bundle; 512 MiB if 0
 	TempDir  string              // where the bundle is kept until Close; os.TempDir if empty
 	Environ  []string            // for git, as os.Environ gives it; its GIT_ variables are left out
 	Progress func(done, of Size) // called after each entry, if not nil
@@ -44,8 +44,8 @@ type Bundle struct {
 	file     *os.File // has no name any more
 }
 
-// defaultMaxBytes is far more than sources need, and little enough to notice before a disk is full.
-const defaultMaxBytes = 1 << 30
+// defaultMaxBytes is what a server takes by default, and far more than sources need.
+const defaultMaxBytes = 512 << 20
 
 // Make packs the tree. A file that disappears meanwhile is left out, as if it had never been there.
 func Make(ctx context.Context, cfg Config) (*Bundle, error) {

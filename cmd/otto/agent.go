@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ottoci/otto/agent"
+	"github.com/ottoci/otto/client"
+)
+
+// codeCredential is the exit status of an agent whose credential the server refuses: starting it again will not help.
+const codeCredential = 77 // EX_NOPERM of sysexits.h
+
+// agentFlags are those of otto agent.
+type agentFlags struct {
+	enrolTokenFile, name, dir string
+	capacity                  int
+	labels                    []string
+	drain                     time.Duration
+	once                      bool
+}
+
+func newAgent(a *app) *cobra.Command {
+	var f agentFlags
+	cmd := &cobra.Command{
+		Use:   "agent",
+		Short: "Run tasks for a server",
+		Long: `Agent takes tasks from the server of OTTO_URL and runs them. At its first start it enrols with a one-time token, and keeps
+the credential that it gets in its directory.
+
+At the first SIGTERM or Ctrl-C it takes no more work and lets its tasks end; at the second it hands them back.` +
+			exitStatus("0  it has drained", "1  it could not start, or failed", "77 the server refuses its credential"),
+		Example: examples("OTTO_ENROL_TOKEN=$(otto token create --role enrol) otto agent --url https://otto.example",
+			"otto agent --url https://otto.example --label gpu=true --label region=eu --capacity 2"),
+		Args: nothing,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := a.agentConfig(cmd, f)
+			if err != nil {
+				return err
+			}
+			return a.runAgent(cmd.Context(), cfg)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.enrolTokenFile, "enrol-token-file", "", "`file` with the enrolment token (OTTO_ENROL_TOKEN)")
+	flags.StringVar(&f.name, "name", "", "how people call it; the host's name if absent")
+	flags.StringVar(&f.dir, "dir", "", "where it works and keeps its credential; agent in the data directory if absent")
+	flags.IntVar(&f.capacity, "capacity", 1, "how many tasks it runs at once")
+	flags.StringArrayVar(&f.labels, "label", nil, "a capability it offers, as `name=value`; may be repeated")
+	flags.DurationVar(&f.drain, "drain-timeout", 10*time.Minute, "how long tasks may take to end once it drains")
+	flags.BoolVar(&f.once, "once", false, "take one task, then end")
+	return annotate(cmd, annotationSignals)
+}
+
+func (a *app) agentConfig(cmd *cobra.Command, f agentFlags) (agent.Config, error) {
+	url := first(a.flags.url, a.env.url)
+	if url == "" {
+		return agent.Config{}, withHint(errors.New("the agent has no server"), "set OTTO_URL or give --url")
+	}
+	dir := f.dir
+	if dir == "" {
+		data, err := a.dataDir()
+		if err != nil {
+			return agent.Config{}, err
+		}
+		dir = filepath.Join(data, "agent")
+	}
+	enrol := a.env.enrolToken
+	if f.enrolTokenFile != "" {
+		body, err := os.ReadFile(f.enrolTokenFile)
+		if err != nil {
+			return agent.Config{}, fmt.Errorf("read the enrolment token: %w", err)
+		}
+		enrol = strings.TrimSpace(string(body))
+	}
+	labels, err := parseLabels(f.labels)
+	if err != nil {
+		return agent.Config{}, usage(cmd, "%w", err)
+	}
+	return agent.Config{
+		URL: url, Version: version(), EnrolToken: enrol, StateFile: agentState(dir), Name: f.name, Capacity: f.capacity, Once: f.once,
+		Labels: labels, WorkDir: dir, Environ: a.env.all, DrainTimeout: f.drain, Log: a.log,
+	}, nil
+}
+
+// parseLabels reads name=value; a value is a boolean or a number if it looks like one, as in an Ottofile.
+func parseLabels(words []string) (map[string]any, error) {
+	labels := map[string]any{}
+	for _, word := range words {
+		name, text, ok := strings.Cut(word, "=")
+		if !ok || name == "" {
+			return nil, fmt.Errorf("the label %q is not name=value", word)
+		}
+		labels[name] = text
+		if n, err := strconv.ParseFloat(text, 64); err == nil {
+			labels[name] = n
+		} else if b, err := strconv.ParseBool(text); err == nil && len(text) > 1 {
+			labels[name] = b
+		}
+	}
+	return labels, nil
+}
+
+// runAgent works until a signal.
+func (a *app) runAgent(ctx context.Context, cfg agent.Config) error {
+	signals := make(chan os.Signal, 3)
+	signal.Notify(signals, endings...)
+	defer signal.Stop(signals)
+	worker, err := agent.New(cfg)
+	if err != nil {
+		return err
+	}
+	ended := make(chan struct{})
+	var obeying sync.WaitGroup
+	obeying.Go(func() {
+		for count := 0; ; count++ {
+			select {
+			case <-ended:
+				return
+			case <-signals:
+			}
+			if count == 0 {
+				worker.Drain()
+				continue
+			}
+			worker.Stop()
+		}
+	})
+	err = worker.Run(ctx)
+	close(ended)
+	obeying.Wait()
+	if client.IsStatus(err, http.StatusUnauthorized) {
+		a.report(err)
+		return exit(codeCredential)
+	}
+	return err
+}

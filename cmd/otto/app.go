@@ -1,0 +1,143 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/term"
+
+	"github.com/ottoci/otto/db/local"
+)
+
+// app is what every verb is given: where to read and write, and what environment and flags say.
+type app struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	env            environment
+	flags          globalFlags
+	log            *slog.Logger
+}
+
+// globalFlags are those of every verb.
+type globalFlags struct {
+	url, token, dataDir string
+	logLevel, logFormat string
+	noColor             bool
+}
+
+func (a *app) addGlobalFlags(f *pflag.FlagSet) {
+	f.StringVar(&a.flags.url, "url", "", "the server to use (OTTO_URL)")
+	f.StringVar(&a.flags.token, "token", "", "the token to use (OTTO_TOKEN)")
+	f.StringVar(&a.flags.dataDir, "data-dir", "", "where Otto keeps its data (OTTO_DATA_DIR)")
+	f.StringVar(&a.flags.logLevel, "log-level", "", "debug, info, warn or error (OTTO_LOG)")
+	f.StringVar(&a.flags.logFormat, "log-format", "text", "text or json")
+	f.BoolVar(&a.flags.noColor, "no-color", false, "no colours (NO_COLOR)")
+}
+
+// environment is everything Otto reads from its environment.
+type environment struct {
+	url, token            string
+	dataDir               string
+	databaseURL, storeURL string
+	pgBin                 string
+	enrolToken            string
+	logLevel              string
+	noColor               bool
+	xdgDataHome, home     string
+	all                   []string // for children and for git
+}
+
+func readEnvironment(all []string) environment {
+	vars := map[string]string{}
+	for _, entry := range all {
+		name, value, _ := strings.Cut(entry, "=")
+		vars[name] = value
+	}
+	return environment{
+		url: vars["OTTO_URL"], token: vars["OTTO_TOKEN"],
+		dataDir:     vars["OTTO_DATA_DIR"],
+		databaseURL: vars["OTTO_DATABASE_URL"], storeURL: vars["OTTO_STORE_URL"],
+		pgBin:       vars["OTTO_PG_BIN"],
+		enrolToken:  vars["OTTO_ENROL_TOKEN"],
+		logLevel:    vars["OTTO_LOG"],
+		noColor:     vars["NO_COLOR"] != "" || vars["TERM"] == "dumb",
+		xdgDataHome: vars["XDG_DATA_HOME"], home: vars["HOME"],
+		all: all,
+	}
+}
+
+// annotationLog marks verbs that serve, and so talk about what they do; the others are quiet unless asked.
+const annotationLog = "log"
+
+func serves() map[string]string { return map[string]string{annotationLog: "info"} }
+
+// prepare reads the global flags, before any verb runs.
+func (a *app) prepare(cmd *cobra.Command) error {
+	word := first(a.flags.logLevel, a.env.logLevel, cmd.Annotations[annotationLog], "error")
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(word)); err != nil {
+		return usage(cmd, "the log level is %q: it must be debug, info, warn or error", word)
+	}
+	a.flags.logLevel = strings.ToLower(level.String())
+	options := &slog.HandlerOptions{Level: level}
+	switch a.flags.logFormat {
+	case "text":
+		a.log = slog.New(slog.NewTextHandler(a.stderr, options))
+	case "json":
+		a.log = slog.New(slog.NewJSONHandler(a.stderr, options))
+	default:
+		return usage(cmd, "the log format is %q: it must be text or json", a.flags.logFormat)
+	}
+	slog.SetDefault(a.log)
+	return nil
+}
+
+// dataDir is where this machine's Otto keeps everything.
+func (a *app) dataDir() (string, error) {
+	dir := first(a.flags.dataDir, a.env.dataDir, local.DefaultDataDir(os.Geteuid(), a.env.xdgDataHome, a.env.home))
+	if dir == "" {
+		return "", withHint(fmt.Errorf("there is no home directory to keep data in"), "set OTTO_DATA_DIR")
+	}
+	return filepath.Abs(dir)
+}
+
+// say talks to the person, beside the output.
+func (a *app) say(format string, args ...any) {
+	fmt.Fprintf(a.stderr, format+"\n", args...)
+}
+
+// printJSON writes a value as one line.
+func (a *app) printJSON(v any) error {
+	encoder := json.NewEncoder(a.stdout)
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(v)
+}
+
+func (a *app) stdoutStyle() style { return style{a.colours(a.stdout)} }
+func (a *app) stderrStyle() style { return style{a.colours(a.stderr)} }
+
+func (a *app) colours(w io.Writer) bool {
+	return !a.flags.noColor && !a.env.noColor && isTerminal(w)
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// first is the first word that is not empty.
+func first(words ...string) string {
+	for _, w := range words {
+		if w != "" {
+			return w
+		}
+	}
+	return ""
+}

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ottoci/otto/client"
+)
+
+// Exit statuses. Those of a run are its result.
+const (
+	codeOK       = 0
+	codeFailed   = 1
+	codeAborted  = 2
+	codeUnstable = 3
+	codeUsage    = 64 // EX_USAGE of sysexits.h
+)
+
+// exit ends the program with a status that needs no more words.
+type exit int
+
+func (e exit) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+// hinted is an error with the remedy.
+type hinted struct {
+	error
+	hint string
+}
+
+func (h *hinted) Unwrap() error { return h.error }
+
+func withHint(err error, format string, args ...any) error {
+	return &hinted{err, fmt.Sprintf(format, args...)}
+}
+
+// usageError is a command line that cannot be understood.
+type usageError struct {
+	error
+	command string
+}
+
+func usage(cmd *cobra.Command, format string, args ...any) error {
+	return &usageError{fmt.Errorf(format, args...), cmd.CommandPath()}
+}
+
+// report prints an error as people read it and answers the exit status it stands for.
+func (a *app) report(err error) int {
+	var quiet exit
+	if err == nil || errors.As(err, &quiet) {
+		return int(quiet)
+	}
+	style := a.stderrStyle()
+	fmt.Fprintf(a.stderr, "%s %v\n", style.red("otto:"), describe(err))
+	if hint := hintOf(err); hint != "" {
+		fmt.Fprintf(a.stderr, "%s %s\n", style.dim("hint:"), hint)
+	}
+	var wrong *usageError
+	if errors.As(err, &wrong) {
+		return codeUsage
+	}
+	return codeFailed
+}
+
+// describe shortens what Go's HTTP client says: the address and the cause are enough.
+func describe(err error) string {
+	var call *url.Error
+	if !errors.As(err, &call) || err.Error() != call.Error() {
+		return err.Error()
+	}
+	at := call.URL
+	if u, parseErr := url.Parse(call.URL); parseErr == nil {
+		at = u.Scheme + "://" + u.Host
+	}
+	return fmt.Sprintf("cannot reach the server at %s: %v", at, call.Err)
+}
+
+// hintOf is the remedy that comes with an error: the innermost that knows one says it.
+func hintOf(err error) string {
+	var h *hinted
+	var refusal *client.Error
+	var wrong *usageError
+	var errno syscall.Errno
+	switch {
+	case errors.As(err, &h):
+		return h.hint
+	case errors.As(err, &refusal) && refusal.Hint != "":
+		return refusal.Hint
+	case client.IsStatus(err, http.StatusUnauthorized):
+		return "set OTTO_TOKEN to a token of this server (otto token create), or give --token"
+	case client.IsStatus(err, http.StatusForbidden):
+		return "use a token whose role allows it: otto token create --role admin"
+	case errors.As(err, &wrong):
+		return wrong.command + " --help"
+	case errors.As(err, &errno) && errno == syscall.ECONNREFUSED && errors.As(err, new(*url.Error)):
+		return "is the server running? OTTO_URL or --url says which one is asked; otto up starts one here"
+	}
+	return ""
+}
+
+// codeOf is the exit status that stands for a run's final state.
+func codeOf(state string) error {
+	switch state {
+	case client.Succeeded, client.Skipped:
+		return nil
+	case client.Aborted:
+		return exit(codeAborted)
+	case client.Unstable:
+		return exit(codeUnstable)
+	}
+	return exit(codeFailed)
+}

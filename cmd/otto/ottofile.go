@@ -1,0 +1,108 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/ottoci/otto/pipeline"
+)
+
+// ottofile is the pipeline definition that a verb works on.
+type ottofile struct {
+	dir  string // that holds it: the tree that runs
+	name string // in dir
+	path string // as a person would write it
+	data []byte
+}
+
+// maxOttofile is beyond what the compiler accepts: it says so itself, once it has been given more.
+const maxOttofile = 2 << 20
+
+// findOttofile reads the file an argument names, or the one in the directory it names; none means the working directory.
+func findOttofile(args []string) (*ottofile, error) {
+	at := "."
+	if len(args) > 0 {
+		at = args[0]
+	}
+	info, err := os.Stat(at)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("%s does not exist", at)
+	case err != nil:
+		return nil, err
+	case !info.IsDir():
+		return readOttofile(filepath.Dir(at), filepath.Base(at))
+	}
+	name, err := ottofileIn(at)
+	if err != nil {
+		return nil, err
+	}
+	if name == "" {
+		return nil, noOttofile(at)
+	}
+	return readOttofile(at, name)
+}
+
+func ottofileIn(dir string) (string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return "", err
+	}
+	names := make([]string, 0, len(entries))
+	for _, e := range entries {
+		if !e.IsDir() {
+			names = append(names, e.Name())
+		}
+	}
+	name, _ := pipeline.FindOttofile(names)
+	return name, nil
+}
+
+func readOttofile(dir, name string) (*ottofile, error) {
+	path := filepath.Join(dir, name)
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	data, err := io.ReadAll(io.LimitReader(file, maxOttofile))
+	if err != nil {
+		return nil, err
+	}
+	return &ottofile{dir: dir, name: name, path: path, data: data}, nil
+}
+
+// noOttofile says where was looked, and what to do: go to the one above, or write one.
+func noOttofile(dir string) error {
+	at, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	missing := fmt.Errorf("there is no Ottofile in %s (looked for Ottofile.yaml, Ottofile.yml and Ottofile)", at)
+	above := dir
+	for up := filepath.Dir(at); ; up = filepath.Dir(up) {
+		above = filepath.Join(above, "..")
+		if name, err := ottofileIn(up); err == nil && name != "" {
+			return withHint(missing, "there is one in %s: otto run %s", up, above)
+		}
+		if up == filepath.Dir(up) {
+			return withHint(missing, "write an Ottofile.yaml, such as:\n\n    name: hello\n    steps:\n      - sh: echo hello\n")
+		}
+	}
+}
+
+// compile plans the file. Plans know it by its name in the tree, so that every machine gives the same digest;
+// diagnostics name it as the person did, so that an editor finds it.
+func (o *ottofile) compile() (*pipeline.Plan, pipeline.Diagnostics) {
+	plan, diagnostics := pipeline.Compile(pipeline.File{Name: o.name, Data: o.data})
+	for i := range diagnostics {
+		if diagnostics[i].File == o.name {
+			diagnostics[i].File = o.path
+		}
+	}
+	return plan, diagnostics
+}

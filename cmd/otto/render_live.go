@@ -1,0 +1,119 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+
+	"github.com/ottoci/otto/client"
+)
+
+// liveView shows a run to a person while it happens, and sums it up.
+type liveView struct {
+	screen *screen
+	style  style
+	out    io.Writer // for the summary
+	silent bool      // nothing but the summary is shown
+
+	mu      sync.Mutex
+	colours int // given out
+	failed  map[int64]*failedStep
+	lanes   map[int64]*lane
+}
+
+func newLiveView(out io.Writer, s style) *liveView {
+	return &liveView{screen: &screen{out: out}, style: s, out: out, failed: map[int64]*failedStep{}, lanes: map[int64]*lane{}}
+}
+
+// newQuietView shows nothing but the end.
+func newQuietView(out io.Writer, s style) *liveView {
+	v := newLiveView(out, s)
+	v.screen.out, v.silent = io.Discard, true
+	return v
+}
+
+func (v *liveView) start(run client.RunDetail) {
+	(&lane{screen: v.screen}).line(v.style.bold(fmt.Sprintf("run %d", run.Run.Run)) + v.style.dim(" in project "+run.Project))
+}
+
+func (v *liveView) event(e client.Event) {
+	switch e.Kind {
+	case "task.interrupted":
+		(&lane{screen: v.screen}).line(v.style.paint("33", fmt.Sprintf("! %s was interrupted and runs again", e.Name)))
+	case "run.aborting":
+		(&lane{screen: v.screen}).line(v.style.paint("33", "■ aborting"))
+	}
+}
+
+// task gives the task a way to the screen: with a prefix if others of its stage run at the same time.
+func (v *liveView) task(t client.Task, attempt int, stage client.Stage) taskLog {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	l := &lane{screen: v.screen}
+	title := t.Name
+	if stage.Name != t.Name && stage.Name != "" {
+		title = stage.Name + " / " + t.Name
+	}
+	if attempt > 1 {
+		title += fmt.Sprintf(" (attempt %d)", attempt)
+	}
+	if stage.Mode != "linear" && len(stage.Tasks) > 1 {
+		l.prefix = v.style.prefix(v.colours, pad(t.Name, prefixWidth(stage))+" │ ")
+		v.colours++
+	} else {
+		l.line("\n" + v.style.bold(title))
+	}
+	v.lanes[t.Task] = l
+	return &liveTask{taskView{lane: l, style: v.style, steps: t.Steps}, v, t.Task}
+}
+
+// liveTask keeps what went wrong for the summary.
+type liveTask struct {
+	taskView
+	of   *liveView
+	task int64
+}
+
+func (t *liveTask) close() {
+	t.lane.finish()
+	t.of.mu.Lock()
+	defer t.of.mu.Unlock()
+	t.of.failed[t.task] = t.failed
+}
+
+func (v *liveView) end(run client.RunDetail) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for task, f := range v.failed {
+		if f != nil {
+			f.last = !v.silent && v.lanes[task].wroteLast()
+		}
+	}
+	(&lane{screen: v.screen}).finish()
+	s := summary{style: v.style, run: run, failed: v.failed}
+	s.write()
+	s.failures()
+	s.hints()
+	_, _ = io.WriteString(v.out, s.String())
+}
+
+// longestPrefix keeps the output of a task with a long name on the screen.
+const longestPrefix = 24
+
+func prefixWidth(stage client.Stage) int {
+	width := 0
+	for _, t := range stage.Tasks {
+		width = max(width, len([]rune(t.Name)))
+	}
+	return min(width, longestPrefix)
+}
+
+// pad makes a text exactly so wide.
+func pad(text string, width int) string {
+	runes := []rune(text)
+	if len(runes) > width {
+		return string(runes[:width-1]) + "…"
+	}
+	return text + strings.Repeat(" ", width-len(runes))
+}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/ottoci/otto/client"
+)
+
+// taskView writes the log of one attempt of a task, with a heading for each step.
+type taskView struct {
+	lane  *lane
+	style style
+	steps []client.Step // names, by index
+
+	began  int64 // when the step began, in ms since the task did
+	step   int
+	tail   tail
+	failed *failedStep
+}
+
+// failedStep is what the summary repeats of a step that went wrong.
+type failedStep struct {
+	name   string
+	state  string
+	code   *int
+	reason string
+	lines  []string
+	last   bool // it is still the last thing on the screen, and need not be repeated
+}
+
+func (v *taskView) add(p client.LogRecord) {
+	switch p.Kind {
+	case client.SegmentBegin:
+		v.begin(p)
+	case client.SegmentEnd:
+		v.end(p)
+	case client.SegmentAgent:
+		for line := range strings.Lines(string(p.Bytes())) {
+			v.lane.line(v.style.dim("otto: " + strings.TrimRight(line, "\n")))
+			v.tail.write([]byte(line))
+		}
+	default:
+		v.lane.write(p.Bytes())
+		v.tail.write(p.Bytes())
+	}
+}
+
+func (v *taskView) begin(p client.LogRecord) {
+	v.step, v.began = p.Step, p.AtMS
+	v.tail = tail{}
+	v.lane.line(v.style.paint("36", "→ ") + v.style.bold(v.name(p.Step)))
+}
+
+func (v *taskView) end(p client.LogRecord) {
+	took := duration(time.Duration(p.AtMS-v.began) * time.Millisecond)
+	switch p.State {
+	case client.Succeeded:
+		v.lane.line(v.style.mark(p.State) + " " + v.style.dim(took))
+	case client.Skipped:
+	default:
+		v.lane.line(v.style.mark(p.State) + " " + v.style.paint(stateColour(p.State), outcomeText(p.State, p.ExitCode)) + v.style.dim(" after "+took))
+		if v.failed == nil {
+			v.failed = &failedStep{name: v.name(p.Step), state: p.State, code: p.ExitCode, lines: v.tail.lines()}
+		}
+	}
+}
+
+func (v *taskView) name(step int) string {
+	for _, s := range v.steps {
+		if s.Index == step {
+			return s.Name
+		}
+	}
+	return fmt.Sprintf("step %d", step+1)
+}
+
+// outcomeText says how a step or task ended: "failed: exit code 1".
+func outcomeText(state string, code *int) string {
+	switch {
+	case code == nil:
+		return state
+	case *code > 128 && *code < 160:
+		return fmt.Sprintf("%s: killed by signal %d", state, *code-128)
+	}
+	return fmt.Sprintf("%s: exit code %d", state, *code)
+}
+
+// tail keeps the last lines of what is written to it.
+type tail struct{ kept []byte }
+
+const (
+	tailLines = 15
+	tailBytes = 16 << 10
+)
+
+func (t *tail) write(text []byte) {
+	t.kept = append(t.kept, text...)
+	if len(t.kept) > 2*tailBytes {
+		t.kept = append(t.kept[:0], t.kept[len(t.kept)-tailBytes:]...)
+	}
+}
+
+func (t *tail) lines() []string {
+	var out []string
+	for line := range bytes.Lines(t.kept) {
+		out = append(out, strings.TrimRight(string(overwritten(line)), "\r\n"))
+	}
+	return out[max(0, len(out)-tailLines):]
+}

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ottoci/otto/client"
+	"github.com/ottoci/otto/client/bundle"
+)
+
+// viewFlags say how a run is shown.
+type viewFlags struct{ json, quiet bool }
+
+func (f *viewFlags) add(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&f.json, "json", false, "print events, output and the result as lines of JSON")
+	cmd.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "print only the result")
+}
+
+func (a *app) view(f viewFlags) view {
+	switch {
+	case f.json:
+		return newJSONView(a.stdout)
+	case f.quiet:
+		return newQuietView(a.stdout, a.stdoutStyle())
+	}
+	return newLiveView(a.stdout, a.stdoutStyle())
+}
+
+// exitOfRun is the exit status section of the verbs that answer with a run's result.
+func exitOfRun() string {
+	return exitStatus("0  the run succeeded", "1  it failed, or could not be started", "2  it was aborted", "3  it is unstable")
+}
+
+func newRun(a *app) *cobra.Command {
+	var project string
+	var show viewFlags
+	cmd := &cobra.Command{
+		Use:   "run [DIR|FILE]",
+		Short: "Run an Ottofile on the working tree as it is",
+		Long: `Run executes an Ottofile with the files beside it, uncommitted changes included; what git ignores stays behind.
+
+It uses the server of OTTO_URL, or the otto up of this machine, or starts a private one and stops it afterwards. Ctrl-C
+aborts the run and waits for the steps that always run; a second one kills it.` + exitOfRun(),
+		Example: examples("otto run", "otto run ci/release.yaml", "otto run --json | jq -r 'select(.log).log.text'"),
+		Args:    atMost(1, "directory or file"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			file, err := findOttofile(args)
+			if err != nil {
+				return err
+			}
+			plan, diagnostics := file.compile()
+			a.printDiagnostics(diagnostics)
+			if plan == nil {
+				return exit(codeFailed)
+			}
+			_, digest, err := plan.Encode()
+			if err != nil {
+				return err
+			}
+			return a.session(cmd.Context(), show, func(ctx context.Context, c *connection) (client.Run, error) {
+				return a.submit(ctx, c, file, digest, project)
+			})
+		},
+	}
+	cmd.Flags().StringVar(&project, "project", "", "the project that the run belongs to")
+	show.add(cmd)
+	return annotate(cmd, annotationSignals)
+}
+
+// session connects to a server that can work, starts a run there, shows it, and ends with its result.
+func (a *app) session(ctx context.Context, show viewFlags, start func(context.Context, *connection) (client.Run, error)) error {
+	survivePipes()
+	s := &session{app: a, signals: make(chan os.Signal, 3)}
+	signal.Notify(s.signals, append(endings[:len(endings):len(endings)], syscall.SIGPIPE)...)
+	defer signal.Stop(s.signals)
+	ctx, s.cancel = context.WithCancelCause(ctx)
+	defer s.cancel(nil)
+	var obeying sync.WaitGroup
+	defer obeying.Wait()
+	defer s.cancel(nil)
+	obeying.Go(func() { s.obey(ctx) })
+
+	c, err := a.connect(ctx, needWork)
+	if err != nil {
+		return s.verdict(ctx, err)
+	}
+	defer c.close()
+	created, err := start(ctx, c)
+	if err != nil {
+		if errors.Is(err, errUnwatched) {
+			return nil
+		}
+		return s.verdict(ctx, err)
+	}
+	s.started(c, created.Run)
+	w := &watcher{client: c.Client, run: client.RunNumber(created.Run), view: a.view(show), say: a.say}
+	result, err := w.watch(ctx)
+	if err != nil {
+		return s.verdict(ctx, err)
+	}
+	s.over()
+	if err := s.waitForOthers(ctx, c); err != nil {
+		a.say("otto: %v", err)
+	}
+	return codeOf(result.State)
+}
+
+// submit uploads the working tree, if the server does not have it, and creates the run.
+//
+// The plan is stored before the run, so that the run starts at once and executes what was compiled here.
+func (a *app) submit(ctx context.Context, c *connection, file *ottofile, digest, project string) (client.Run, error) {
+	packed, err := a.pack(ctx, file)
+	if err != nil {
+		return client.Run{}, err
+	}
+	defer packed.Close()
+	if _, err := c.SourceShow(ctx, packed.Digest); client.IsStatus(err, 404) {
+		p := a.progress("uploading the source")
+		_, err = c.SourceUpload(ctx, packed.Digest, p.reader(packed.Reader(), packed.Bytes), packed.Bytes)
+		p.done()
+		if err != nil {
+			return client.Run{}, fmt.Errorf("upload the source: %w", err)
+		}
+	} else if err != nil {
+		return client.Run{}, err
+	}
+	plan, err := c.PlanCreate(ctx, client.PlanCreate{Ottofile: string(file.data), File: file.name})
+	if err != nil {
+		return client.Run{}, err
+	}
+	if plan.Digest != digest {
+		a.say("%s the server plans this file otherwise than this version of otto: its plan runs", a.stderrStyle().paint("33", "warning:"))
+	}
+	return c.RunCreate(ctx, client.RunCreate{Project: project, Source: packed.Digest, Plan: plan.Digest})
+}
+
+// pack bundles the tree around an Ottofile.
+func (a *app) pack(ctx context.Context, file *ottofile) (*bundle.Bundle, error) {
+	p := a.progress("packing the source")
+	packed, err := bundle.Make(ctx, bundle.Config{
+		Dir: file.dir, Always: []string{file.name}, Environ: a.env.all,
+		Progress: func(done, of bundle.Size) { p.update(done.Bytes, of.Bytes) },
+	})
+	p.done()
+	var large *bundle.TooLargeError
+	if errors.As(err, &large) {
+		hint := "let git ignore what is not source; the largest are"
+		for i, share := range large.Largest {
+			if i > 0 {
+				hint += ","
+			}
+			hint += fmt.Sprintf(" %s (%s)", share.Name, size(share.Bytes))
+		}
+		return nil, withHint(err, "%s", hint)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("pack the source in %s: %w", file.dir, err)
+	}
+	for _, w := range packed.Warnings {
+		a.say("%s %s", a.stderrStyle().paint("33", "warning:"), w)
+	}
+	return packed, nil
+}
