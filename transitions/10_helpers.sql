@@ -54,14 +54,14 @@ begin
     end if;
 end $$;
 
--- lock_run takes the run's lock, the first in the order run, task, lease. The advisory lock comes before the row
--- lock because it does not assign a transaction id: so ids rise in the order in which a run's transactions hold the
--- lock, and readers of events, who page by transaction id, never see two events of a run swapped.
+-- lock_run takes the run's lock, the first in the order run, task, lease. It is an advisory lock, because that does not
+-- assign a transaction id as a row lock would: so ids rise in the order in which a run's transactions hold the lock, and
+-- readers of events, who page by transaction id, never see two events of a run swapped. (Nor does it write to the row.)
 create function otto.lock_run(run bigint) returns public.runs language plpgsql as $$
 declare r public.runs;
 begin
     perform pg_advisory_xact_lock(hashtext('otto.run'), (run % 2147483647)::int);
-    select * into r from public.runs where id = run for no key update;
+    select * into r from public.runs where id = run;
     if not found then
         raise exception 'run % does not exist', run using errcode = 'OT404';
     end if;
