@@ -30,13 +30,17 @@ type node struct {
 // start runs a node. Changes adjust its settings.
 func start(t *testing.T, changes ...func(*Config)) *node {
 	t.Helper()
-	database := dbtest.Open(t)
+	return startOn(t, dbtest.Open(t), newStore(t), changes...)
+}
+
+func newStore(t *testing.T) *store.Store {
+	t.Helper()
 	objects, err := store.Open(t.Context(), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = objects.Close() })
-	return startOn(t, database, objects, changes...)
+	return objects
 }
 
 // startOn runs a node on a database and a store that others may use, too.

@@ -72,6 +72,9 @@ func (a *API) problems(row route) map[string]*huma.Response {
 	if row.body != noBody {
 		codes = append(codes, http.StatusRequestEntityTooLarge, http.StatusRequestTimeout)
 	}
+	if row.operation == "task-log" {
+		codes = append(codes, http.StatusRequestedRangeNotSatisfiable)
+	}
 	if row.body > 0 {
 		codes = append(codes, http.StatusBadRequest, http.StatusUnsupportedMediaType)
 	}
