@@ -47,7 +47,7 @@ func newStore(t *testing.T) *store.Store {
 func startOn(t *testing.T, database *dbtest.Database, objects *store.Store, changes ...func(*Config)) *node {
 	t.Helper()
 	cfg := Config{
-		Pool: database.App, DatabaseURL: database.URL, Store: objects, Name: "node-" + t.Name(), Version: "test",
+		Pool: database.App, DatabaseURL: database.URL, Store: objects, Name: "node-" + t.Name(), Version: "test", Limits: Limits{Rate: -1},
 		Logger: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
 	for _, change := range changes {

@@ -96,7 +96,8 @@ func (a *API) logProblem(ctx context.Context, err error) error {
 	if errors.Is(err, store.ErrNotFound) {
 		return newProblem(codeNotFound, "the log is not in the object store any more")
 	}
-	if _, isDatabase := db.AsRefusal(err); isDatabase || db.Unavailable(err) || errors.Is(err, errLogDamaged) {
+	_, known := errors.AsType[*Problem](err)
+	if _, refused := db.AsRefusal(err); known || refused || db.Unavailable(err) || errors.Is(err, errLogDamaged) {
 		return err
 	}
 	return a.storeProblem(ctx, err)

@@ -134,7 +134,7 @@ type LogChunk struct {
 	Encoding string    `json:"encoding" enum:"identity,zstd"`
 	Bytes    int       `json:"bytes" minimum:"0" doc:"Raw size."`
 	Segments []Segment `json:"segments" doc:"What the raw bytes are, in order; their sizes add up to bytes."`
-	Data     []byte    `json:"data" doc:"The bytes, encoded, in base64."`
+	Data     []byte    `json:"data,omitempty" doc:"The bytes, encoded, in base64."`
 }
 
 // Segment kinds.
