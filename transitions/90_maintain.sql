@@ -11,7 +11,7 @@ begin
     to_advance := array(select r.id from runs r where r.finished_at is null and r.state <> 'pending' and run_is_stuck(r.id) order by r.id limit 100);
     perform run_repair(i, actor) from unnest(to_advance) i;
     to_compact := array(select l.id from leases l where l.log_object is null and l.ended_at is not null and l.log_bytes > 0
-                           and l.log_done_at < clock() - interval '30 seconds'
+                           and l.log_done_at < clock() - interval '5 seconds'
                            and not job_waits('log_compact', jsonb_build_object('lease', l.id)) limit 1000);
     perform enqueue('log_compact', jsonb_build_object('lease', i)) from unnest(to_compact) i;
     perform log_give_up(actor);
