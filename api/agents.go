@@ -65,7 +65,7 @@ func (a *API) agentEnrol(ctx context.Context, in *struct {
 		secret, hash := NewToken(kindAgent)
 		agent, err := q.AgentEnrol(ctx, db.AgentEnrolParams{
 			Enrol: caller(ctx).token, Hash: hash, Name: in.Body.Name, Version: in.Body.Version,
-			Capacity: int32(in.Body.Capacity), Offers: offers, Actor: caller(ctx).actor(),
+			Capacity: narrow(in.Body.Capacity), Offers: offers, Actor: caller(ctx).actor(),
 		})
 		if err != nil {
 			return answer[client.AgentEnrolled]{}, err
@@ -84,7 +84,7 @@ func (a *API) agentHello(ctx context.Context, in *struct{ Body client.AgentOffer
 		return nil, err
 	}
 	agent, err := a.agents.AgentHello(ctx, db.AgentHelloParams{
-		Agent: caller(ctx).agent, Name: in.Body.Name, Version: in.Body.Version, Capacity: int32(in.Body.Capacity),
+		Agent: caller(ctx).agent, Name: in.Body.Name, Version: in.Body.Version, Capacity: narrow(in.Body.Capacity),
 		Offers: offers, Actor: caller(ctx).actor(),
 	})
 	if err != nil {

@@ -57,7 +57,7 @@ func (a *API) leaseLog(ctx context.Context, in *struct {
 		return nil, err
 	}
 	next, err := a.agents.LogAppend(ctx, db.LogAppendParams{
-		Lease: lease, Epoch: int32(in.Body.Epoch), Agent: caller(ctx).agent, Seq: int32(in.Body.Seq),
+		Lease: lease, Epoch: narrow(in.Body.Epoch), Agent: caller(ctx).agent, Seq: narrow(in.Body.Seq),
 		Bytes: int32(len(raw)), Lines: int32(bytes.Count(raw, []byte{'\n'})), Segments: segments, Data: frame,
 	})
 	if err != nil {

@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"math"
 	"time"
 
 	"github.com/google/uuid"
@@ -115,6 +116,9 @@ func exitCode(n *int32) *int {
 	code := int(*n)
 	return &code
 }
+
+// narrow makes a number that the database can take of any; what is out of range cannot be right, and stays wrong.
+func narrow(n int) int32 { return int32(min(max(n, math.MinInt32), math.MaxInt32)) }
 
 func utc(t *time.Time) *time.Time {
 	if t == nil {

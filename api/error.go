@@ -68,6 +68,9 @@ func statusOf(code string) int {
 	return http.StatusInternalServerError
 }
 
+// statusGone is what the metrics show for callers who did not wait for their answer.
+const statusGone = 499
+
 // retrySeconds is how long a caller is asked to wait for a server that cannot answer now.
 const retrySeconds = 2
 
@@ -123,7 +126,9 @@ func (a *API) problem(ctx context.Context, err error) *Problem {
 		a.log.WarnContext(ctx, "database did not answer", "request", requestID(ctx), "error", err)
 		return newProblem(codeUnavailable, "the database cannot be used now").hint("try again in a moment")
 	case errors.Is(err, context.Canceled):
-		return newProblem(codeUnavailable, "the request was given up")
+		p := newProblem(codeUnavailable, "the request was given up")
+		p.Status = statusGone
+		return p
 	}
 	if p := badData(err); p != nil {
 		return p
@@ -160,9 +165,11 @@ func badData(err error) *Problem {
 	case "projects_name_check":
 		return newProblem(codeInvalid, "a project's name has letters, digits and ._/- and at most 100 characters")
 	}
-	switch pg.Code {
-	case "22021", "22P05": // a zero byte, or a broken character
+	switch {
+	case pg.Code == "22021", pg.Code == "22P05": // a zero byte, or a broken character
 		return newProblem(codeInvalid, "the request contains a character that cannot be stored, such as a zero byte")
+	case strings.HasPrefix(pg.Code, "22"), strings.HasPrefix(pg.Code, "54"): // out of range, or too deep
+		return newProblem(codeInvalid, "the request contains a value that cannot be stored")
 	}
 	return nil
 }

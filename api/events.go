@@ -76,8 +76,18 @@ func (a *API) runEvents(ctx context.Context, in *struct {
 	if !in.streamed() {
 		return a.eventPage(ctx, &number, at, in.Limit)
 	}
+	completed, err := a.users.RunCompleted(ctx, number)
+	if err != nil {
+		return nil, err
+	}
 	f := &follower{tail: a.tail, run: &number, at: at}
-	return a.eventStream(f, run.Run.FinishedAt != nil), nil
+	switch {
+	case len(completed) > 0:
+		f.last = &cursor{completed[0].Tx, completed[0].ID}
+	case run.Run.FinishedAt != nil: // its events are no longer kept
+		f.last = &f.at
+	}
+	return a.eventStream(f), nil
 }
 
 func (a *API) eventList(ctx context.Context, in *struct{ EventQuery }) (*huma.StreamResponse, error) {
@@ -95,7 +105,7 @@ func (a *API) eventList(ctx context.Context, in *struct{ EventQuery }) (*huma.St
 		}
 		at = cursor{end.Tx, end.ID}
 	}
-	return a.eventStream(&follower{tail: a.tail, at: at}, false), nil
+	return a.eventStream(&follower{tail: a.tail, at: at}), nil
 }
 
 // eventPage answers one page as JSON.
@@ -126,7 +136,7 @@ func jsonResponse(body any) *huma.StreamResponse {
 }
 
 // eventStream follows until the reader leaves, the run is completed, the token is revoked or the server stops.
-func (a *API) eventStream(f *follower, finished bool) *huma.StreamResponse {
+func (a *API) eventStream(f *follower) *huma.StreamResponse {
 	return &huma.StreamResponse{Body: func(hc huma.Context) {
 		r, w := humago.Unwrap(hc)
 		a.metrics.streams.Inc()
@@ -135,12 +145,12 @@ func (a *API) eventStream(f *follower, finished bool) *huma.StreamResponse {
 		defer a.tail.leave()
 		out := newSSE(w)
 		if out.comment() == nil {
-			a.follow(r.Context(), out, f, finished)
+			a.follow(r.Context(), out, f)
 		}
 	}}
 }
 
-func (a *API) follow(ctx context.Context, out sse, f *follower, finished bool) {
+func (a *API) follow(ctx context.Context, out sse, f *follower) {
 	alive := time.NewTicker(heartbeatEvery)
 	defer alive.Stop()
 	for {
@@ -154,7 +164,7 @@ func (a *API) follow(ctx context.Context, out sse, f *follower, finished bool) {
 			}
 			continue
 		}
-		if finished && err == nil && more != nil {
+		if f.over() {
 			_ = sendEnd(out)
 			return
 		}

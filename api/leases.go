@@ -69,7 +69,7 @@ func (a *API) leaseStart(ctx context.Context, in *struct {
 }) (*output[client.LeaseState], error) {
 	return a.report(ctx, in.LeaseRef, in.Body.Steps, func(lease uuid.UUID, steps json.RawMessage) (db.Task, error) {
 		return a.agents.TaskStart(ctx, db.TaskStartParams{
-			Lease: lease, Epoch: int32(in.Body.Epoch), Agent: caller(ctx).agent, Steps: steps, Actor: caller(ctx).actor(),
+			Lease: lease, Epoch: narrow(in.Body.Epoch), Agent: caller(ctx).agent, Steps: steps, Actor: caller(ctx).actor(),
 		})
 	})
 }
@@ -80,7 +80,7 @@ func (a *API) leaseSteps(ctx context.Context, in *struct {
 }) (*output[client.LeaseState], error) {
 	return a.report(ctx, in.LeaseRef, in.Body.Steps, func(lease uuid.UUID, steps json.RawMessage) (db.Task, error) {
 		return a.agents.StepReport(ctx, db.StepReportParams{
-			Lease: lease, Epoch: int32(in.Body.Epoch), Agent: caller(ctx).agent, Steps: steps, Actor: caller(ctx).actor(),
+			Lease: lease, Epoch: narrow(in.Body.Epoch), Agent: caller(ctx).agent, Steps: steps, Actor: caller(ctx).actor(),
 		})
 	})
 }
@@ -93,13 +93,16 @@ func (a *API) leaseFinish(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	return a.report(ctx, in.LeaseRef, in.Body.Steps, func(lease uuid.UUID, steps json.RawMessage) (db.Task, error) {
+	out, err := a.report(ctx, in.LeaseRef, in.Body.Steps, func(lease uuid.UUID, steps json.RawMessage) (db.Task, error) {
 		return a.agents.TaskFinish(ctx, db.TaskFinishParams{
-			Lease: lease, Epoch: int32(in.Body.Epoch), Agent: caller(ctx).agent,
+			Lease: lease, Epoch: narrow(in.Body.Epoch), Agent: caller(ctx).agent,
 			Outcome: optional(in.Body.Outcome), ExitCode: exitCode32(in.Body.ExitCode), Reason: optional(in.Body.Reason),
 			Steps: steps, Log: log, Actor: caller(ctx).actor(),
 		})
 	})
+	// The database's wake-up may have come too early: concurrent transactions share one. Ours comes after the commit.
+	a.wake.Wake(db.TopicReady)
+	return out, err
 }
 
 // report passes what an agent says of a lease on, and answers what its task has become.
@@ -116,7 +119,7 @@ func (a *API) report(ctx context.Context, in LeaseRef, steps []client.StepReport
 	if err != nil {
 		return nil, err
 	}
-	a.wake.Wake(db.TopicReady, db.TopicEvent)
+	a.wake.Wake(db.TopicEvent)
 	return &output[client.LeaseState]{encodeState(lease, task)}, nil
 }
 
@@ -137,7 +140,7 @@ func (a *API) leaseRelease(ctx context.Context, in *struct {
 		return nil, err
 	}
 	task, err := a.agents.TaskInterrupt(ctx, db.TaskInterruptParams{
-		Lease: lease, Epoch: int32(in.Body.Epoch), Why: "released", Log: log, Actor: caller(ctx).actor(),
+		Lease: lease, Epoch: narrow(in.Body.Epoch), Why: "released", Log: log, Actor: caller(ctx).actor(),
 	})
 	if err != nil {
 		return nil, err
@@ -223,6 +226,6 @@ func exitCode32(code *int) *int32 {
 	if code == nil {
 		return nil
 	}
-	n := int32(*code)
+	n := narrow(*code)
 	return &n
 }

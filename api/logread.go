@@ -60,7 +60,7 @@ func (r *logReader) read(ctx context.Context) (pieces []piece, over bool, err er
 }
 
 func (r *logReader) readRows(ctx context.Context) ([]piece, error) {
-	rows, err := r.queries.LogChunks(ctx, db.LogChunksParams{Lease: r.lease.ID, FromSeq: int32(r.next), AtMost: rowsAtOnce})
+	rows, err := r.queries.LogChunks(ctx, db.LogChunksParams{Lease: r.lease.ID, FromSeq: narrow(r.next), AtMost: rowsAtOnce})
 	if err != nil {
 		return nil, err
 	}

@@ -3,9 +3,7 @@ package api
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
@@ -56,7 +54,7 @@ type logView struct {
 }
 
 func (a *API) taskLog(ctx context.Context, in *LogQuery) (*huma.StreamResponse, error) {
-	lease, err := a.users.LeaseOfAttempt(ctx, db.LeaseOfAttemptParams{Task: in.Task, Attempt: int32(in.Attempt)})
+	lease, err := a.users.LeaseOfAttempt(ctx, db.LeaseOfAttemptParams{Task: in.Task, Attempt: narrow(in.Attempt)})
 	if err != nil {
 		return nil, a.noAttempt(ctx, in, err)
 	}
@@ -105,45 +103,21 @@ func (a *API) logProblem(ctx context.Context, err error) error {
 
 // logText answers plain bytes: what there is now, or with follow all there will be.
 func (a *API) logText(ctx context.Context, v *logView) (*huma.StreamResponse, error) {
-	lease := v.reader.lease
-	if !v.query.Follow {
-		v.window.toByte = lease.LogBytes
-	}
-	whole := v.query.Step < 0 && v.query.Stream == "" && v.query.FromLine == 0 && v.query.Lines == 0 && !v.query.Follow
-	status, length, contentRange := http.StatusOK, int64(-1), ""
-	if whole {
-		length = lease.LogBytes
-		from, to, ok, err := parseRange(v.query.Range, lease.LogBytes)
-		if err != nil {
-			return nil, err
-		}
-		if ok {
-			status, length = http.StatusPartialContent, to-from
-			v.window.fromByte, v.window.toByte = from, to
-			contentRange = fmt.Sprintf("bytes %d-%d/%d", from, to-1, lease.LogBytes)
-		}
+	head, err := v.head()
+	if err != nil {
+		return nil, err
 	}
 	if err := v.reader.seek(ctx, v.window); err != nil {
 		return nil, a.logProblem(ctx, err)
 	}
 	return &huma.StreamResponse{Body: func(hc huma.Context) {
 		r, w := humago.Unwrap(hc)
-		h := w.Header()
-		h.Set("Content-Type", typeText+"; charset=utf-8")
-		h.Set("X-Otto-Attempt", strconv.Itoa(int(lease.Epoch)))
-		if whole {
-			h.Set("Accept-Ranges", "bytes")
-			h.Set("Content-Length", strconv.FormatInt(length, 10))
-		}
-		if contentRange != "" {
-			h.Set("Content-Range", contentRange)
-		}
-		w.WriteHeader(status)
+		head.write(w)
 		a.metrics.streams.Inc()
 		defer a.metrics.streams.Dec()
 		out := newStream(w)
 		err := a.eachPiece(r.Context(), v, v.query.Follow, func(p piece) (bool, error) { return v.writeText(out, p) }, out.flush)
-		if err != nil {
+		if err != nil && r.Context().Err() == nil {
 			a.log.WarnContext(ctx, "log was not sent whole", "request", requestID(ctx), "task", v.query.Task, "error", err)
 			panic(http.ErrAbortHandler) // the reader must see that it is not whole
 		}
@@ -220,37 +194,4 @@ func (v *logView) writeText(out *stream, p piece) (bool, error) {
 // wants says whether a segment is of the step and the stream that were asked for.
 func (v *logView) wants(s client.Segment) bool {
 	return (v.query.Step < 0 || s.Step == v.query.Step) && (v.query.Stream == "" || s.Kind == v.query.Stream)
-}
-
-// parseRange reads a Range of one stretch of bytes; to is the first byte beyond it. A range that we do not understand
-// is as good as none, says RFC 9110; one that begins beyond the end cannot be satisfied.
-func parseRange(header string, size int64) (from, to int64, ok bool, err error) {
-	spec, found := strings.CutPrefix(header, "bytes=")
-	first, last, cut := strings.Cut(spec, "-")
-	if !found || !cut || strings.Contains(spec, ",") {
-		return 0, 0, false, nil
-	}
-	beyond := newProblem(codeRange, "the log has %d bytes: %q is beyond them", size, header)
-	if first == "" {
-		n, err := strconv.ParseInt(last, 10, 64)
-		if err != nil || n < 0 {
-			return 0, 0, false, nil
-		}
-		if n == 0 || size == 0 {
-			return 0, 0, false, beyond
-		}
-		return max(size-n, 0), size, true, nil
-	}
-	from, e1 := strconv.ParseInt(first, 10, 64)
-	to, e2 := size-1, error(nil)
-	if last != "" {
-		to, e2 = strconv.ParseInt(last, 10, 64)
-	}
-	if e1 != nil || e2 != nil || from < 0 || last != "" && to < from {
-		return 0, 0, false, nil
-	}
-	if from >= size {
-		return 0, 0, false, beyond
-	}
-	return from, min(to, size-1) + 1, true, nil
 }

@@ -1,10 +1,12 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -85,6 +87,7 @@ func (d *dispatcher) claim(ctx context.Context, agents []db.AgentsWaitingRow, fr
 	}
 	var granted []uuid.UUID
 	for _, offers := range order {
+		leastBusyFirst(groups[offers])
 		leases, err := d.api.agents.TaskLease(ctx, db.TaskLeaseParams{Slots: slots(groups[offers]), Actor: "server:" + d.api.cfg.Name})
 		if err != nil {
 			return granted, fmt.Errorf("claim tasks: %w", err)
@@ -96,6 +99,13 @@ func (d *dispatcher) claim(ctx context.Context, agents []db.AgentsWaitingRow, fr
 		}
 	}
 	return granted, nil
+}
+
+// leastBusyFirst puts the agents with the most room first, and those with as much in any order: else the first agent of
+// a fleet would get all the work of a quiet day.
+func leastBusyFirst(agents []db.AgentsWaitingRow) {
+	rand.Shuffle(len(agents), func(i, j int) { agents[i], agents[j] = agents[j], agents[i] })
+	slices.SortStableFunc(agents, func(a, b db.AgentsWaitingRow) int { return cmp.Compare(b.Room, a.Room) })
 }
 
 // slots are the agents' ids, each as often as it has room, one round after the other.

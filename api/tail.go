@@ -179,7 +179,12 @@ type follower struct {
 	tail *tail
 	run  *int64
 	at   cursor
+	last *cursor // where the history ended when the stream began; nil if it goes on
 }
+
+// over says whether the stream began at or after the end of the history. An end that the stream has yet to reach may be
+// held back for a moment, and comes as an event.
+func (f *follower) over() bool { return f.last != nil && !f.at.before(*f.last) }
 
 // next gives what follows its place, and a channel that closes when there is more; nil if there is more already.
 func (f *follower) next(ctx context.Context) ([]db.EventsAfterRow, <-chan struct{}, error) {

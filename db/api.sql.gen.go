@@ -113,6 +113,36 @@ func (q *Queries) LogSeek(ctx context.Context, arg LogSeekParams) (int32, error)
 	return seq, err
 }
 
+const runCompleted = `-- name: RunCompleted :many
+select e.tx, e.id from events e where e.run_id = $1::bigint and e.kind = 'run.completed' order by e.tx desc, e.id desc limit 1
+`
+
+type RunCompletedRow struct {
+	Tx int64
+	ID int64
+}
+
+// RunCompleted finds the event that ends a run's history; none while the run works, or when it is too old to be kept.
+func (q *Queries) RunCompleted(ctx context.Context, run int64) ([]RunCompletedRow, error) {
+	rows, err := q.db.Query(ctx, runCompleted, run)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []RunCompletedRow
+	for rows.Next() {
+		var i RunCompletedRow
+		if err := rows.Scan(&i.Tx, &i.ID); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const runLatest = `-- name: RunLatest :one
 select id from runs order by id desc limit 1
 `

@@ -29,3 +29,7 @@ select l.id, l.agent_id, (l.granted_at < otto.clock() - interval '2 seconds')::b
 select coalesce(max(c.seq), 0)::int as seq from log_chunks c
  where c.lease_id = @lease::uuid
    and case when @line::bigint >= 0 then c.first_line < @line::bigint else c.first_byte <= @byte::bigint end;
+
+-- name: RunCompleted :many
+-- RunCompleted finds the event that ends a run's history; none while the run works, or when it is too old to be kept.
+select e.tx, e.id from events e where e.run_id = @run::bigint and e.kind = 'run.completed' order by e.tx desc, e.id desc limit 1;
