@@ -117,10 +117,13 @@ func (a *API) logText(ctx context.Context, v *logView) (*huma.StreamResponse, er
 		defer a.metrics.streams.Dec()
 		out := newStream(w)
 		err := a.eachPiece(r.Context(), v, v.query.Follow, func(p piece) (bool, error) { return v.writeText(out, p) }, out.flush)
-		if err != nil && r.Context().Err() == nil {
-			a.log.WarnContext(ctx, "log was not sent whole", "request", requestID(ctx), "task", v.query.Task, "error", err)
-			panic(http.ErrAbortHandler) // the reader must see that it is not whole
+		if err == nil {
+			return
 		}
+		if !errors.Is(err, errStopping) && r.Context().Err() == nil {
+			a.log.WarnContext(ctx, "log was not sent whole", "request", requestID(ctx), "task", v.query.Task, "error", err)
+		}
+		panic(http.ErrAbortHandler) // the reader must see that it is not whole
 	}}, nil
 }
 
@@ -143,8 +146,11 @@ func (a *API) eachPiece(ctx context.Context, v *logView, follow bool, pass func(
 			return nil
 		}
 		if len(pieces) == 0 {
-			if err := idle(); err != nil || !a.moreLog(ctx, woken) {
+			if err := idle(); err != nil {
 				return err
+			}
+			if !a.moreLog(ctx, woken) {
+				return errStopping
 			}
 		}
 	}

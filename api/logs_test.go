@@ -279,6 +279,25 @@ func TestLogFollow(t *testing.T) {
 	}
 }
 
+// A server that stops breaks a followed log off: nobody may take it for the whole.
+func TestStopBreaksAFollowedLogOff(t *testing.T) {
+	t.Parallel()
+	l := startLogged(t)
+	l.chunk(0, "stdout", "first\n")
+	text, err := l.client("reader").TaskLog(t.Context(), l.lease.Task, client.LogOptions{Follow: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer text.Close()
+	if _, err := io.ReadFull(text, make([]byte, 6)); err != nil {
+		t.Fatal(err)
+	}
+	l.api.Stop()
+	if rest, err := io.ReadAll(text); err == nil {
+		t.Errorf("the log ended as if it were whole, with %q", rest)
+	}
+}
+
 // Compaction in the middle of a read changes nothing of what is read.
 func TestLogReaderSwitchesFromRowsToObject(t *testing.T) {
 	t.Parallel()
