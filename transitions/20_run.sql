@@ -114,26 +114,33 @@ begin
     return query select * from run_create(p, r.source_digest, r.ottofile, r.plan_digest, r.id, actor);
 end $$;
 
--- run_advance follows what changed, under the run's lock: it opens the next stage, passes over those that do not
--- run, and ends the run after the last. It may be called at any time; what is up to date stays as it is.
+-- run_goes_on says whether what is not marked always still starts.
+create function otto.run_goes_on(r runs) returns boolean language plpgsql immutable as $$
+begin
+    return otto.continues(r.severity) and r.state <> 'aborting';
+end $$;
+
+-- run_advance follows what changed, under the run's lock: it opens the next stage that has a task to run, passes over
+-- those before it, and ends the run after the last. It may be called at any time; what is up to date stays as it is.
 create function otto.run_advance(run bigint, actor text)
 returns void language plpgsql security definer set search_path = public, otto, pg_temp as $$
 declare r runs; nxt stages; go boolean;
 begin
     select * into r from runs where id = run;
     if r.finished_at is not null or exists (select from stages s where s.run_id = run and s.state = 'running') then return; end if;
-    go := continues(r.severity) and r.state <> 'aborting';
+    go := run_goes_on(r);
     select * into nxt from stages s
-     where s.run_id = run and s.state = 'waiting' and (go or s.always) and s.tasks_left > 0
+     where s.run_id = run and s.state = 'waiting'
+       and exists (select from tasks t where t.run_id = run and t.stage_index = s.index and t.state = 'waiting' and (go or t.always))
      order by s.index limit 1;
     perform stages_pass(run, nxt.index, go, actor);
     if nxt.id is not null then
-        perform stage_start(nxt.id, actor);
+        perform stage_start(nxt.id, go, actor);
         return;
     end if;
     update runs set state = state_of(case when exists (select from stages s where s.run_id = run) then severity else 1::smallint end),
                     finished_at = clock()
-     where id = run and finished_at is null
+     where id = run
     returning * into r;
     perform run_ended(r, actor);
 end $$;

@@ -1,36 +1,43 @@
 -- The transitions of a stage. All are internal: a run or a task that moves takes its stage along, under the run's lock.
 
--- stage_start: waiting → running, and its first tasks become ready.
-create function otto.stage_start(stage bigint, actor text)
+-- stage_start: waiting → running, and its first tasks become ready; where the run does not go on, only those that are
+-- marked always run.
+create function otto.stage_start(stage bigint, go boolean, actor text)
 returns void language plpgsql security definer set search_path = public, otto, pg_temp as $$
 declare s stages;
 begin
     update stages set state = 'running', started_at = clock() where id = stage and state = 'waiting' returning * into s;
+    if not found then return; end if;
     perform emit('stage.started', actor, s.run_id, s.id);
     if s.mode = 'linear' then
         perform stage_next(s.id, actor);
-    else
-        perform tasks_ready(array(select t.id from tasks t where t.run_id = s.run_id and t.stage_index = s.index and t.state = 'waiting' order by t.index), actor);
+        return;
     end if;
+    perform stage_skip(stage, array(select t.id from tasks t where t.run_id = s.run_id and t.stage_index = s.index and not (go or t.always)), actor);
+    perform tasks_ready(array(select t.id from tasks t where t.run_id = s.run_id and t.stage_index = s.index and (go or t.always)), actor);
 end $$;
 
 -- stage_next makes the next task of a linear stage ready, and skips those that do not run.
 create function otto.stage_next(stage bigint, actor text)
 returns void language plpgsql security definer set search_path = public, otto, pg_temp as $$
-declare s stages; nxt tasks; passed bigint[];
+declare s stages; nxt tasks; go boolean;
 begin
     select * into s from stages where id = stage;
+    select run_goes_on(r) and continues(s.severity) into go from runs r where r.id = s.run_id;
     select * into nxt from tasks t
-     where t.run_id = s.run_id and t.stage_index = s.index and t.state = 'waiting' and (continues(s.severity) or t.always)
-     order by t.index limit 1;
-    passed := array(select t.id from tasks t
-                     where t.run_id = s.run_id and t.stage_index = s.index and t.state = 'waiting' and t.index < coalesce(nxt.index, 2147483647) order by t.index);
-    if cardinality(passed) > 0 then
-        perform tasks_skip(passed, actor);
-        update stages set tasks_left = tasks_left - cardinality(passed) where id = stage;
-    end if;
-    if nxt.id is not null then
-        perform tasks_ready(array[nxt.id], actor);
+     where t.run_id = s.run_id and t.stage_index = s.index and t.state = 'waiting' and (go or t.always) order by t.index limit 1;
+    perform stage_skip(stage, array(select t.id from tasks t where t.run_id = s.run_id and t.stage_index = s.index
+                                       and t.index < coalesce(nxt.index, 2147483647)), actor);
+    perform tasks_ready(array[nxt.id], actor);
+end $$;
+
+-- stage_skip skips tasks of a running stage and counts them. Internal.
+create function otto.stage_skip(stage bigint, ids bigint[], actor text)
+returns void language plpgsql security definer set search_path = public, otto, pg_temp as $$
+declare skipped int := tasks_skip(ids, actor);
+begin
+    if skipped > 0 then
+        update stages set tasks_left = tasks_left - skipped where id = stage;
     end if;
 end $$;
 
@@ -41,8 +48,8 @@ declare passed bigint[];
 begin
     passed := array(select s.id from stages s where s.run_id = run and s.state = 'waiting' and s.index < coalesce(upto, 2147483647) order by s.index);
     if cardinality(passed) = 0 then return; end if;
-    perform tasks_skip(array(select t.id from tasks t 
-                              where t.run_id = run and t.stage_id = any(passed) and t.state = 'waiting' order by t.id), actor);
+    perform tasks_skip(array(select t.id from tasks t
+                              where t.run_id = run and t.stage_id = any(passed)), actor);
     update stages set state = case when tasks_left = 0 and (go or always) then 'succeeded' else 'skipped' end, tasks_left = 0, finished_at = clock()
      where id = any(passed);
     update stages set severity = severity(state) where id = any(passed);

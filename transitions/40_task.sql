@@ -3,20 +3,26 @@
 -- tasks_ready: waiting → ready. Internal: a stage that starts, or the task before it, makes a task ready.
 create function otto.tasks_ready(ids bigint[], actor text)
 returns void language plpgsql security definer set search_path = public, otto, pg_temp as $$
+declare changed bigint[];
 begin
-    update tasks set state = 'ready', ready_at = clock() where id = any(ids) and state = 'waiting';
+    with u as (update tasks set state = 'ready', ready_at = clock() where id = any(ids) and state = 'waiting' returning id)
+    select array_agg(id) into changed from u;
+    if changed is null then return; end if;
     perform emit('task.ready', actor, t.run_id, t.stage_id, t.id)
-       from (select * from tasks where id = any(ids) order by id) t;
+       from (select * from tasks where id = any(changed) order by id) t;
     perform wake('ready');
 end $$;
 
--- tasks_skip: waiting → skipped. Internal.
+-- tasks_skip: waiting → skipped. Says how many. Internal.
 create function otto.tasks_skip(ids bigint[], actor text)
-returns void language plpgsql security definer set search_path = public, otto, pg_temp as $$
+returns int language plpgsql security definer set search_path = public, otto, pg_temp as $$
+declare changed bigint[];
 begin
-    update tasks set state = 'skipped', finished_at = clock() where id = any(ids) and state = 'waiting';
+    with u as (update tasks set state = 'skipped', finished_at = clock() where id = any(ids) and state = 'waiting' returning id)
+    select array_agg(id) into changed from u;
     perform emit('task.skipped', actor, t.run_id, t.stage_id, t.id), emit('task.completed', actor, t.run_id, t.stage_id, t.id)
-       from (select * from tasks where id = any(ids) order by id) t;
+       from (select * from tasks where id = any(changed) order by id) t;
+    return coalesce(cardinality(changed), 0);
 end $$;
 
 -- fits says whether an agent offers what a task requires: numbers at least, lists by member, the rest by equality.
@@ -69,10 +75,11 @@ returns setof tasks language plpgsql security definer set search_path = public, 
 #variable_conflict use_column
 declare t tasks; timeout interval;
 begin
-    update tasks set state = 'running', started_at = coalesce(started_at, clock())
-     where id = (select l.task_id from leases l where l.id = lease and l.agent_id = agent and l.ended_at is null)
-       and lease_id = lease and epoch = task_start.epoch and state in ('scheduled', 'provisioning')
-    returning * into t;
+    update tasks t set state = 'running', started_at = coalesce(t.started_at, clock())
+      from leases l
+     where l.id = lease and l.epoch = task_start.epoch and l.agent_id = agent and t.id = l.task_id and t.lease_id = l.id
+       and t.state in ('scheduled', 'provisioning')
+    returning t.* into t;
     if not found then
         return query select * from task_held(lease, epoch, agent, 'start');
         return;
@@ -86,13 +93,14 @@ begin
     return next t;
 end $$;
 
--- task_held is the task of a lease that still holds it, else a refusal.
+-- task_held locks the task of a lease that still holds it; or refuses.
 create function otto.task_held(lease uuid, epoch int, agent bigint, verb text)
 returns setof tasks language plpgsql security definer set search_path = public, otto, pg_temp as $$
 #variable_conflict use_column
 begin
     return query select t.* from leases l join tasks t on t.id = l.task_id and t.lease_id = l.id
-      where l.id = lease and l.epoch = task_held.epoch and l.agent_id = agent and l.ended_at is null;
+      where l.id = lease and l.epoch = task_held.epoch and l.agent_id = agent
+        for no key update of t;
     if not found then perform refuse_lease(lease, epoch, agent, verb); end if;
 end $$;
 

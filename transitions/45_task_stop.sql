@@ -20,7 +20,7 @@ begin
                abort_reason = coalesce(l.abort_reason, tasks_abort.reason)
           from tasks t
          where t.run_id = run and (stage is null or t.stage_id = stage) and (spare_none or not t.always)
-           and t.state = 'running' and l.id = t.lease_id and (l.abort_at is null or (spare_none and l.abort_level = 'abort'))
+           and l.id = t.lease_id and (l.abort_at is null or (spare_none and l.abort_level = 'abort'))
         returning t.id
     )
     select array_agg(id order by id) into told from o;
@@ -75,7 +75,8 @@ declare l leases; t tasks; again boolean;
 begin
     perform lock_run(l.run_id) from leases l where l.id = lease;
     select t.* into t from leases l join tasks t on t.id = l.task_id and t.lease_id = l.id
-     where l.id = lease and l.epoch = task_interrupt.epoch and l.ended_at is null and lease_is(l, why);
+     where l.id = lease and l.epoch = task_interrupt.epoch and lease_is(l, why)
+       for no key update of t;
     if not found then perform refuse_lease(lease, epoch, l.agent_id, 'interrupt') from leases l where l.id = lease; return; end if;
     select * into l from leases where id = lease;
     perform steps_close(t, why, actor);

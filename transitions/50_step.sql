@@ -22,8 +22,7 @@ returns setof tasks language plpgsql security definer set search_path = public, 
 declare t tasks;
 begin
     select * into t from task_held(lease, epoch, agent, 'report steps');
-    perform from tasks where id = t.id and lease_id = lease and state = 'running' for no key update;
-    if not found then perform refuse_task(t.id, 'report steps'); end if;
+    if t.state <> 'running' then perform refuse_task(t.id, 'report steps'); end if;
     perform steps_record(t, steps, actor);
     return next t;
 end $$;

@@ -8,7 +8,7 @@ begin
     to_plan := array(select r.id from runs r where r.state = 'pending' and r.plan_digest is null and r.created_at < clock() - interval '5 seconds'
                         and not job_waits('source_plan', jsonb_build_object('run', r.id)));
     perform enqueue('source_plan', jsonb_build_object('run', i)) from unnest(to_plan) i;
-    to_advance := array(select r.id from runs r where r.finished_at is null and r.state <> 'pending' and run_is_stuck(r.id) order by r.id limit 100);
+    to_advance := array(select r.id from runs r where r.finished_at is null and run_is_stuck(r.id) order by r.id limit 100);
     perform run_repair(i, actor) from unnest(to_advance) i;
     to_compact := array(select l.id from leases l where l.log_object is null and l.ended_at is not null and l.log_bytes > 0
                            and l.log_done_at < clock() - interval '5 seconds'
@@ -32,7 +32,8 @@ end $$;
 create function otto.run_is_stuck(run bigint) returns boolean
 language plpgsql stable security definer set search_path = public, otto, pg_temp as $$
 begin
-    return not exists (select from tasks t where t.run_id = run
+    return exists (select from runs r where r.id = run and r.finished_at is null and r.state <> 'pending')
+       and not exists (select from tasks t where t.run_id = run
                           and t.state in ('blocked', 'ready', 'scheduled', 'provisioning', 'running', 'quarantined'));
 end $$;
 
