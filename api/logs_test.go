@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -334,56 +333,6 @@ func TestLogReaderSwitchesFromRowsToObject(t *testing.T) {
 	}
 }
 
-func TestChunksAreChecked(t *testing.T) {
-	t.Parallel()
-	l := startLogged(t)
-	enc, err := zstd.NewWriter(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	bomb := enc.EncodeAll(make([]byte, 64<<20), nil)
-	out := func(n int) []client.Segment { return []client.Segment{{Kind: "stdout", Bytes: n}} }
-	for name, tt := range map[string]struct {
-		chunk  client.LogChunk
-		status int
-	}{
-		"segments_too_short": {client.LogChunk{Encoding: "identity", Bytes: 2, Data: []byte("ab"), Segments: out(1)}, 422},
-		"segments_too_long":  {client.LogChunk{Encoding: "identity", Bytes: 2, Data: []byte("ab"), Segments: out(3)}, 422},
-		"negative_segment": {client.LogChunk{Encoding: "identity", Bytes: 2, Data: []byte("ab"),
-			Segments: []client.Segment{{Kind: "stdout", Bytes: 3}, {Kind: "stdout", Bytes: -1}}}, 422},
-		"marker_with_bytes": {client.LogChunk{Encoding: "identity", Bytes: 1, Data: []byte("a"), Segments: []client.Segment{{Kind: "end", Bytes: 1}}}, 422},
-		"unknown_kind":      {client.LogChunk{Encoding: "identity", Bytes: 1, Data: []byte("a"), Segments: []client.Segment{{Kind: "stdin", Bytes: 1}}}, 422},
-		"unknown_encoding":  {client.LogChunk{Encoding: "gzip", Bytes: 0, Segments: out(0)}, 422},
-		"wrong_size":        {client.LogChunk{Encoding: "zstd", Bytes: 3, Data: enc.EncodeAll([]byte("ab"), nil), Segments: out(3)}, 422},
-		"not_zstd":          {client.LogChunk{Encoding: "zstd", Bytes: 2, Data: []byte("ab"), Segments: out(2)}, 422},
-		"says_too_large":    {client.LogChunk{Encoding: "identity", Bytes: maxChunkBytes + 1, Segments: out(maxChunkBytes + 1)}, 413},
-		"is_too_large":      {client.LogChunk{Encoding: "zstd", Bytes: maxChunkBytes, Data: bomb, Segments: out(maxChunkBytes)}, 413},
-		"claims_less":       {client.LogChunk{Encoding: "zstd", Bytes: 5, Data: bomb, Segments: out(5)}, 413},
-	} {
-		tt.chunk.Epoch = l.lease.Epoch
-		if _, err := l.agent.LeaseLog(t.Context(), l.lease.ID, tt.chunk); !client.IsStatus(err, tt.status) {
-			t.Errorf("%s: got %v, want %d", name, err, tt.status)
-		}
-	}
-	noise := make([]byte, maxChunkBytes)
-	for i := range noise {
-		noise[i] = byte(rand.IntN(256))
-	}
-	largest := client.LogChunk{Epoch: l.lease.Epoch, Encoding: "zstd", Bytes: len(noise), Data: enc.EncodeAll(noise, nil), Segments: out(len(noise))}
-	for range 2 { // a repeat changes nothing
-		if ack, err := l.agent.LeaseLog(t.Context(), l.lease.ID, largest); err != nil || ack.Next != 1 {
-			t.Fatal(ack, err)
-		}
-	}
-	if r := l.do("reader", "GET", l.path(""), nil); !bytes.Equal(r.body, noise) {
-		t.Errorf("the largest chunk was read back with %d bytes", len(r.body))
-	}
-	early := client.LogChunk{Epoch: l.lease.Epoch, Seq: 5, Encoding: "identity", Bytes: 1, Data: []byte("x"), Segments: out(1)}
-	if ack, err := l.agent.LeaseLog(t.Context(), l.lease.ID, early); err != nil || ack.Next != 1 {
-		t.Errorf("a chunk that comes too early: %+v %v", ack, err)
-	}
-}
-
 func TestLogOfATaskWithoutAttempts(t *testing.T) {
 	t.Parallel()
 	n := start(t)
@@ -399,37 +348,4 @@ func TestLogOfATaskWithoutAttempts(t *testing.T) {
 		t.Errorf("an empty log: %d %q", r.status, r.body)
 	}
 	refused(t, n.do("reader", "GET", fmt.Sprintf("/v1/tasks/%d/log?attempt=2", task), nil), 404, "not_found")
-}
-
-func TestRanges(t *testing.T) {
-	t.Parallel()
-	for header, want := range map[string]string{
-		"": "0 0 false", "bytes=0-": "0 10 true", "bytes=2-4": "2 5 true", "bytes=-3": "7 10 true", "bytes=-99": "0 10 true",
-		"bytes=9-9": "9 10 true", "bytes=4-2": "0 0 false", "bytes=a-b": "0 0 false", "bytes=1-2,4-5": "0 0 false", "lines=1-2": "0 0 false",
-		"bytes=--1": "0 0 false", "bytes=99999999999999999999-": "0 0 false",
-	} {
-		from, to, ok, err := parseRange(header, 10)
-		if got := fmt.Sprint(from, to, ok); got != want || err != nil {
-			t.Errorf("%q: %s %v, want %s", header, got, err, want)
-		}
-	}
-	for _, header := range []string{"bytes=10-", "bytes=10-11", "bytes=-0"} {
-		if _, _, _, err := parseRange(header, 10); err == nil {
-			t.Errorf("%q is beyond the end", header)
-		}
-	}
-}
-
-func TestRecordIDs(t *testing.T) {
-	t.Parallel()
-	for text, want := range map[string]string{"": "-1--1", "3-4": "3-4", "0": "0-9223372036854775807"} {
-		if got, err := parseRecordID(text); err != nil || got.String() != want {
-			t.Errorf("%q: %s %v", text, got, err)
-		}
-	}
-	for _, text := range []string{"x", "-1", "1-", "1-x", "1-2-3"} {
-		if _, err := parseRecordID(text); err == nil {
-			t.Errorf("%q was accepted", text)
-		}
-	}
 }
