@@ -29,7 +29,7 @@ gen: deps build
 
 ## build: build bin/otto
 build:
-	@$(GO) build -trimpath -o bin/otto ./cmd/otto
+	@$(GO) build -o bin/otto ./cmd/otto
 
 # What Go does not bring: Postgres. Takes no time when it is there.
 deps:

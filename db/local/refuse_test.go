@@ -168,6 +168,20 @@ func TestSocketPath(t *testing.T) {
 	}
 }
 
+// A task's TMPDIR is closed to other users, and so to the server of a root.
+func TestSocketInClosedTempDir(t *testing.T) {
+	needRoot(t)
+	cfg := config(t)
+	closed := filepath.Join(t.TempDir(), "tmp")
+	must(t, os.Mkdir(closed, 0o700))
+	t.Setenv("TMPDIR", closed)
+	server := start(t, cfg)
+	query(t, server, "select 1")
+	if strings.HasPrefix(server.SocketDir(), closed) {
+		t.Errorf("the socket is in %s", server.SocketDir())
+	}
+}
+
 func TestDefaultDataDir(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

@@ -27,9 +27,13 @@ type socket struct {
 	held *os.File // its lock says that the folder's server is alive
 }
 
-// newSocket makes the folder in the first of the places where the socket's path is short enough.
+// newSocket makes the folder in the first of the places that the server's user can enter and where the socket's path is
+// short enough. A task of an agent has a TMPDIR that is closed to other users.
 func newSocket(owner account) (*socket, error) {
 	for _, place := range []string{os.TempDir(), "/tmp"} {
+		if blocked, err := owner.blockedAt(place); err != nil || blocked != "" {
+			continue
+		}
 		sweepSockets(place, owner)
 		dir, err := os.MkdirTemp(place, socketPrefix) // mode 0700
 		if err != nil {
@@ -41,7 +45,7 @@ func newSocket(owner account) (*socket, error) {
 		}
 		return openSocket(dir, owner)
 	}
-	return nil, fmt.Errorf("%w: %s/%s…/%s has more than %d bytes: set TMPDIR to a shorter path",
+	return nil, fmt.Errorf("%w: %s/%s…/%s has more than %d bytes, or is closed to the server's user: set TMPDIR to another path",
 		ErrSocketPath, os.TempDir(), socketPrefix, socketName, longestSocket)
 }
 
