@@ -28,7 +28,7 @@ func good() map[string]any {
 		"task-abort":      client.RunAbort{Reason: "r"},
 		"agent-hello":     client.AgentOffer{Name: "n", Version: "1", Capacity: 1, Offers: map[string]any{"os": "linux"}, Protocol: []string{"p"}},
 		"agent-heartbeat": client.Heartbeat{Leases: []string{}, Draining: true},
-		"lease-take":      client.LeaseRequest{Free: -1, WaitMS: 1},
+		"lease-take":      client.LeaseRequest{WaitMS: 1},
 		"lease-start":     client.LeaseStart{Epoch: 1, Steps: []client.StepReport{step}},
 		"lease-steps":     client.StepReports{Epoch: 1, Steps: []client.StepReport{step}},
 		"lease-log":       client.LogChunk{Epoch: 1, Encoding: "identity", Bytes: 1, Data: []byte("x"), Segments: []client.Segment{{Kind: "stdout", Bytes: 1}}},
@@ -58,8 +58,10 @@ func TestHostileBodies(t *testing.T) {
 		if err := json.Unmarshal(encoded, &fields); err != nil {
 			t.Fatal(err)
 		}
-		delete(fields, "wait_ms") // some values of it are right, and mean half a minute
 		for name := range fields {
+			if name == "wait_ms" { // some values of it are right, and mean half a minute
+				continue
+			}
 			for _, value := range hostile() {
 				changed := maps.Clone(fields)
 				changed[name] = value
