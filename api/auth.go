@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"crypto/sha256"
-	"net/http"
 	"strings"
 	"sync"
 	"time"
@@ -66,14 +65,14 @@ const (
 
 const hintToken = "an admin makes tokens: POST /v1/tokens, or otto token create"
 
-// authenticate answers who sends the request, or the problem to answer.
-func (s *authority) authenticate(r *http.Request) (*principal, error) {
-	scheme, secret, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+// authenticate answers who an Authorization header is of, or the problem to answer.
+func (s *authority) authenticate(ctx context.Context, header string) (*principal, error) {
+	scheme, secret, _ := strings.Cut(header, " ")
 	if secret = strings.TrimSpace(secret); !strings.EqualFold(scheme, "bearer") || secret == "" {
 		return nil, newProblem(codeUnauthorized, "the request has no token").
 			hint("send the header Authorization: Bearer otto_…; %s", hintToken)
 	}
-	return s.identify(r.Context(), secret)
+	return s.identify(ctx, secret)
 }
 
 // identify answers whose a secret is.

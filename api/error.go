@@ -68,8 +68,8 @@ func statusOf(code string) int {
 	return http.StatusInternalServerError
 }
 
-// statusGone is what the metrics show for callers who did not wait for their answer.
-const statusGone = 499
+// statusCallerLeft is what the metrics show for callers who did not wait for their answer.
+const statusCallerLeft = 499
 
 // retrySeconds is how long a caller is asked to wait for a server that cannot answer now.
 const retrySeconds = 2
@@ -127,7 +127,7 @@ func (a *API) problem(ctx context.Context, err error) *Problem {
 		return newProblem(codeUnavailable, "the database cannot be used now").hint("try again in a moment")
 	case errors.Is(err, context.Canceled):
 		p := newProblem(codeUnavailable, "the request was given up")
-		p.Status = statusGone
+		p.Status = statusCallerLeft
 		return p
 	}
 	if p := badData(err); p != nil {

@@ -30,6 +30,10 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rec := &recorder{ResponseWriter: w}
 	req := &request{id: newRequestID(), path: r.URL.Path}
 	r = r.WithContext(withRequest(r.Context(), req))
+	if r.Body != http.NoBody {
+		// Also for the body of a request that is refused: the server reads some of it before the next request.
+		patience{http.NewResponseController(w)}.read(readPatience)
+	}
 	secureHeaders(rec.Header(), req.id)
 	defer func() {
 		g.recovered(rec, r, recover())
@@ -79,7 +83,9 @@ func (g *gate) admit(r *http.Request, req *request) error {
 	if req.row.permission == permitPublic {
 		return nil
 	}
-	who, err := g.api.authority.authenticate(r)
+	ctx, cancel := context.WithTimeout(r.Context(), workPatience)
+	defer cancel()
+	who, err := g.api.authority.authenticate(ctx, r.Header.Get("Authorization"))
 	if err != nil {
 		return err
 	}

@@ -33,12 +33,12 @@ const (
 
 // Limits of request bodies, in bytes.
 const (
-	noBody      = 0
-	smallBody   = 64 << 10
-	reportBody  = 1 << 20
-	chunkBody   = 4 << 20 // 1 MiB of log in base64, with its segments
-	planBody    = 4 << 20 // an Ottofile of 1 MiB, written as JSON
-	withoutHold = -1      // streamed; the handler has a limit of its own
+	noBody       = 0
+	smallBody    = 64 << 10
+	reportBody   = 1 << 20
+	chunkBody    = 4 << 20 // 1 MiB of log in base64, with its segments
+	planBody     = 4 << 20 // an Ottofile of 1 MiB, written as JSON
+	streamedBody = -1      // not held in memory; the handler has a limit of its own
 )
 
 // route is one row of the table of everything that Otto answers.
@@ -72,7 +72,7 @@ func routes() []route {
 		{"token-revoke", del, "/v1/tokens/{token}", permitAdmin, noBody, classWrite, "token_revoke"},
 		{"project-list", get, "/v1/projects", permitReader, noBody, classRead, ""},
 
-		{"source-upload", put, "/v1/sources/{digest}", permitWriter, withoutHold, classUpload, "source_store"},
+		{"source-upload", put, "/v1/sources/{digest}", permitWriter, streamedBody, classUpload, "source_store"},
 		{"source-show", get, "/v1/sources/{digest}", permitReader, noBody, classRead, ""},
 		{"plan-create", post, "/v1/plans", permitWriter, planBody, classWrite, "plan_store"},
 		{"plan-validate", post, "/v1/plans/validate", permitReader, planBody, classWrite, ""},
