@@ -104,8 +104,8 @@ func (c Config) withDefaults() Config {
 // periodic lists what runs on a clock. All are level-triggered: a tick that is missed or comes twice changes nothing.
 func periodic(c Config) []*river.PeriodicJob {
 	every := func(d time.Duration, args river.JobArgs) *river.PeriodicJob {
-		make := func() (river.JobArgs, *river.InsertOpts) { return args, &river.InsertOpts{MaxAttempts: 1} }
-		return river.NewPeriodicJob(river.PeriodicInterval(d), make, &river.PeriodicJobOpts{RunOnStart: true})
+		insert := func() (river.JobArgs, *river.InsertOpts) { return args, &river.InsertOpts{MaxAttempts: 1} }
+		return river.NewPeriodicJob(river.PeriodicInterval(d), insert, &river.PeriodicJobOpts{RunOnStart: true})
 	}
 	return []*river.PeriodicJob{
 		every(c.Reap, leaseExpireArgs{}),

@@ -114,12 +114,6 @@ begin
     return query select * from run_create(p, r.source_digest, r.ottofile, r.plan_digest, r.id, actor);
 end $$;
 
--- run_goes_on says whether what is not marked always still starts.
-create function otto.run_goes_on(r runs) returns boolean language plpgsql immutable as $$
-begin
-    return otto.continues(r.severity) and r.state <> 'aborting';
-end $$;
-
 -- run_advance follows what changed, under the run's lock: it opens the next stage that has a task to run, passes over
 -- those before it, and ends the run after the last. It may be called at any time; what is up to date stays as it is.
 create function otto.run_advance(run bigint, actor text)
@@ -128,10 +122,10 @@ declare r runs; nxt stages; go boolean;
 begin
     select * into r from runs where id = run;
     if r.finished_at is not null or exists (select from stages s where s.run_id = run and s.state = 'running') then return; end if;
-    go := run_goes_on(r);
+    go := continues(r.severity);
     select * into nxt from stages s
      where s.run_id = run and s.state = 'waiting'
-       and exists (select from tasks t where t.run_id = run and t.stage_index = s.index and t.state = 'waiting' and (go or t.always))
+       and exists (select from tasks t where t.run_id = run and t.stage_index = s.index and (go or t.always))
      order by s.index limit 1;
     perform stages_pass(run, nxt.index, go, actor);
     if nxt.id is not null then

@@ -23,7 +23,7 @@ returns void language plpgsql security definer set search_path = public, otto, p
 declare s stages; nxt tasks; go boolean;
 begin
     select * into s from stages where id = stage;
-    select run_goes_on(r) and continues(s.severity) into go from runs r where r.id = s.run_id;
+    select continues(greatest(r.severity, s.severity)) into go from runs r where r.id = s.run_id;
     select * into nxt from tasks t
      where t.run_id = s.run_id and t.stage_index = s.index and t.state = 'waiting' and (go or t.always) order by t.index limit 1;
     perform stage_skip(stage, array(select t.id from tasks t where t.run_id = s.run_id and t.stage_index = s.index
