@@ -60,7 +60,7 @@ At the first SIGTERM or Ctrl-C it takes no more work and lets its tasks end; at 
 	flags.StringArrayVar(&f.labels, "label", nil, "a capability it offers, as `name=value`; may be repeated")
 	flags.DurationVar(&f.drain, "drain-timeout", 10*time.Minute, "how long tasks may take to end once it drains")
 	flags.BoolVar(&f.once, "once", false, "take one task, then end")
-	return annotate(cmd, annotationSignals)
+	return serves(cmd, "info")
 }
 
 func (a *app) agentConfig(cmd *cobra.Command, f agentFlags) (agent.Config, error) {

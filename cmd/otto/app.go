@@ -73,10 +73,8 @@ func readEnvironment(all []string) environment {
 	}
 }
 
-// annotationLog marks verbs that serve, and so talk about what they do; the others are quiet unless asked.
+// annotationLog is the log level of a verb; those that have none are quiet, as a person watches them.
 const annotationLog = "log"
-
-func serves() map[string]string { return map[string]string{annotationLog: "info"} }
 
 // prepare reads the global flags, before any verb runs.
 func (a *app) prepare(cmd *cobra.Command) error {
@@ -96,6 +94,7 @@ func (a *app) prepare(cmd *cobra.Command) error {
 		return usage(cmd, "the log format is %q: it must be text or json", a.flags.logFormat)
 	}
 	slog.SetDefault(a.log)
+	interruptible(cmd)
 	return nil
 }
 

@@ -72,7 +72,7 @@ func (a *app) logsOfRun(ctx context.Context, c *connection, run string, f logFla
 			}
 			log := view.task(t, t.Attempt, stage)
 			err := readLog(ctx, c.Client, t.Task, t.Attempt, log.add)
-			log.close()
+			log.close(t.Steps)
 			if err != nil {
 				return err
 			}
@@ -94,16 +94,12 @@ func (a *app) logsOfTask(ctx context.Context, c *connection, f logFlags) error {
 	if t.Attempt == 0 {
 		return fmt.Errorf("task %d has no log yet: it is %s%s", f.task, t.State, prefixed(", and waits for ", t.WaitingFor))
 	}
-	for _, one := range t.Attempts {
-		if one.Attempt == attempt {
-			t.Steps = one.Steps
-		}
-	}
+	t.Steps = stepsOf(t, attempt)
 	if f.step > len(t.Steps) {
 		return fmt.Errorf("task %d has %s, and no step %d", f.task, plural(len(t.Steps), "step"), f.step)
 	}
 	log := a.logView(f).task(t.Task, attempt, client.Stage{Name: t.Stage, Mode: "linear"})
-	defer log.close()
+	defer log.close(nil)
 	read := readLog
 	if f.follow && c.canWork() {
 		read = followLog
@@ -156,4 +152,4 @@ func (l rawLog) add(p client.LogRecord) {
 	}
 }
 
-func (rawLog) close() {}
+func (rawLog) close([]client.Step) {}

@@ -52,4 +52,4 @@ func (t *jsonTask) add(p client.LogRecord) {
 	t.of.put("log", t.base)
 }
 
-func (t *jsonTask) close() {}
+func (t *jsonTask) close([]client.Step) {}

@@ -12,18 +12,22 @@ import (
 // liveView shows a run to a person while it happens, and sums it up.
 type liveView struct {
 	screen *screen
+	own    *lane // for what belongs to no task
 	style  style
 	out    io.Writer // for the summary
 	silent bool      // nothing but the summary is shown
 
 	mu      sync.Mutex
-	colours int // given out
+	stage   string // of the task that began last
+	colours int    // given out
 	failed  map[int64]*failedStep
 	lanes   map[int64]*lane
 }
 
 func newLiveView(out io.Writer, s style) *liveView {
-	return &liveView{screen: &screen{out: out}, style: s, out: out, failed: map[int64]*failedStep{}, lanes: map[int64]*lane{}}
+	v := &liveView{screen: &screen{out: out}, style: s, out: out, failed: map[int64]*failedStep{}, lanes: map[int64]*lane{}}
+	v.own = &lane{screen: v.screen}
+	return v
 }
 
 // newQuietView shows nothing but the end.
@@ -34,15 +38,17 @@ func newQuietView(out io.Writer, s style) *liveView {
 }
 
 func (v *liveView) start(run client.RunDetail) {
-	(&lane{screen: v.screen}).line(v.style.bold(fmt.Sprintf("run %d", run.Run.Run)) + v.style.dim(" in project "+run.Project))
+	v.line(v.style.bold(strings.TrimSpace(fmt.Sprintf("run %d %s", run.Run.Run, run.Name))) + v.style.dim(" in project "+run.Project))
 }
+
+func (v *liveView) line(text string) { v.own.line(text) }
 
 func (v *liveView) event(e client.Event) {
 	switch e.Kind {
 	case "task.interrupted":
-		(&lane{screen: v.screen}).line(v.style.paint("33", fmt.Sprintf("! %s was interrupted and runs again", e.Name)))
+		v.line(v.style.paint("33", fmt.Sprintf("! %s was interrupted and runs again", e.Name)))
 	case "run.aborting":
-		(&lane{screen: v.screen}).line(v.style.paint("33", "■ aborting"))
+		v.line(v.style.paint("33", "■ aborting"))
 	}
 }
 
@@ -59,12 +65,15 @@ func (v *liveView) task(t client.Task, attempt int, stage client.Stage) taskLog 
 		title += fmt.Sprintf(" (attempt %d)", attempt)
 	}
 	if stage.Mode != "linear" && len(stage.Tasks) > 1 {
+		if v.stage != stage.Name {
+			v.line("\n" + v.style.bold(stage.Name) + v.style.dim(": "+plural(len(stage.Tasks), "task")+" at once"))
+		}
 		l.prefix = v.style.prefix(v.colours, pad(t.Name, prefixWidth(stage))+" │ ")
 		v.colours++
 	} else {
 		l.line("\n" + v.style.bold(title))
 	}
-	v.lanes[t.Task] = l
+	v.lanes[t.Task], v.stage = l, stage.Name
 	return &liveTask{taskView{lane: l, style: v.style, steps: t.Steps}, v, t.Task}
 }
 
@@ -75,8 +84,9 @@ type liveTask struct {
 	task int64
 }
 
-func (t *liveTask) close() {
+func (t *liveTask) close(steps []client.Step) {
 	t.lane.finish()
+	t.breakOff(steps)
 	t.of.mu.Lock()
 	defer t.of.mu.Unlock()
 	t.of.failed[t.task] = t.failed
@@ -90,7 +100,7 @@ func (v *liveView) end(run client.RunDetail) {
 			f.last = !v.silent && v.lanes[task].wroteLast()
 		}
 	}
-	(&lane{screen: v.screen}).finish()
+	v.own.finish()
 	s := summary{style: v.style, run: run, failed: v.failed}
 	s.write()
 	s.failures()

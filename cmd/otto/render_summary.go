@@ -25,12 +25,16 @@ type row struct {
 
 func (s *summary) write() {
 	r := s.run
-	fmt.Fprintf(s, "\n%s %s", s.style.mark(r.State), s.style.paint(stateColour(r.State), fmt.Sprintf("run %d %s", r.Run.Run, r.State)))
+	outcome, reason := r.State, r.Reason
+	if strings.HasPrefix(reason, outcome) { // "aborted by Ctrl-C"
+		outcome, reason = reason, ""
+	}
+	fmt.Fprintf(s, "\n%s %s", s.style.mark(r.State), s.style.paint(stateColour(r.State), fmt.Sprintf("run %d %s", r.Run.Run, outcome)))
 	if took := between(r.StartedAt, r.FinishedAt); took != "" && client.Final(r.State) {
 		s.WriteString(" in " + took)
 	}
-	if r.Reason != "" && r.State != client.Succeeded {
-		s.WriteString(": " + r.Reason)
+	if r.State != client.Succeeded {
+		s.WriteString(prefixed(": ", reason))
 	}
 	if r.Warnings {
 		s.WriteString(s.style.paint("33", ", with warnings"))
@@ -79,7 +83,7 @@ func (s *summary) rows() []row {
 
 func (s *summary) task(depth int, t client.Task) row {
 	note := s.note(t.State, first(t.WaitingFor, t.Reason))
-	if t.ExitCode != nil && *t.ExitCode != 0 {
+	if t.ExitCode != nil && *t.ExitCode != 0 && t.State != client.Aborted {
 		note = s.style.paint(stateColour(t.State), outcomeText(t.State, t.ExitCode)) + s.style.dim(prefixed(", ", t.Reason))
 	}
 	if t.AllowFailure && t.State != client.Succeeded && client.Final(t.State) {
@@ -115,6 +119,8 @@ func (s *summary) note(state, reason string) string {
 	switch {
 	case reason == "":
 		return word
+	case strings.HasPrefix(reason, state): // "aborted by Ctrl-C"
+		return s.style.paint(stateColour(state), reason)
 	case client.Final(state):
 		return word + s.style.dim(": "+reason)
 	}
@@ -126,7 +132,7 @@ func (s *summary) failures() {
 	for _, stage := range s.run.Stages {
 		for _, t := range stage.Tasks {
 			f := s.failed[t.Task]
-			if f == nil || f.last || len(f.lines) == 0 || t.State == client.Succeeded {
+			if f == nil || f.last || len(f.lines) == 0 || t.State == client.Succeeded || t.AllowFailure {
 				continue
 			}
 			fmt.Fprintf(s, "\n%s\n", s.style.paint(stateColour(f.state), fmt.Sprintf("%s: %s %s", t.Name, f.name, outcomeText(f.state, f.code))))

@@ -17,18 +17,18 @@ type taskView struct {
 
 	began  int64 // when the step began, in ms since the task did
 	step   int
+	open   bool // the step has begun and not ended
 	tail   tail
 	failed *failedStep
 }
 
 // failedStep is what the summary repeats of a step that went wrong.
 type failedStep struct {
-	name   string
-	state  string
-	code   *int
-	reason string
-	lines  []string
-	last   bool // it is still the last thing on the screen, and need not be repeated
+	name  string
+	state string
+	code  *int
+	lines []string
+	last  bool // it is still the last thing on the screen, and need not be repeated
 }
 
 func (v *taskView) add(p client.LogRecord) {
@@ -39,7 +39,7 @@ func (v *taskView) add(p client.LogRecord) {
 		v.end(p)
 	case client.SegmentAgent:
 		for line := range strings.Lines(string(p.Bytes())) {
-			v.lane.line(v.style.dim("otto: " + strings.TrimRight(line, "\n")))
+			v.lane.line(v.style.dim(strings.TrimRight(line, "\n")))
 			v.tail.write([]byte(line))
 		}
 	default:
@@ -49,22 +49,35 @@ func (v *taskView) add(p client.LogRecord) {
 }
 
 func (v *taskView) begin(p client.LogRecord) {
-	v.step, v.began = p.Step, p.AtMS
+	v.step, v.began, v.open = p.Step, p.AtMS, true
 	v.tail = tail{}
 	v.lane.line(v.style.paint("36", "→ ") + v.style.bold(v.name(p.Step)))
 }
 
 func (v *taskView) end(p client.LogRecord) {
-	took := duration(time.Duration(p.AtMS-v.began) * time.Millisecond)
-	switch p.State {
-	case client.Succeeded:
-		v.lane.line(v.style.mark(p.State) + " " + v.style.dim(took))
-	case client.Skipped:
-	default:
-		v.lane.line(v.style.mark(p.State) + " " + v.style.paint(stateColour(p.State), outcomeText(p.State, p.ExitCode)) + v.style.dim(" after "+took))
-		if v.failed == nil {
-			v.failed = &failedStep{name: v.name(p.Step), state: p.State, code: p.ExitCode, lines: v.tail.lines()}
+	v.ended(client.Step{Index: p.Step, State: p.State, ExitCode: p.ExitCode, DurationMS: p.AtMS - v.began})
+}
+
+// breakOff ends a step whose end is not in the log: its agent was lost, or stopped before it had sent everything.
+func (v *taskView) breakOff(steps []client.Step) {
+	for _, s := range steps {
+		if v.open && s.Index == v.step && client.Final(s.State) {
+			v.ended(s)
 		}
+	}
+}
+
+func (v *taskView) ended(s client.Step) {
+	v.open = false
+	took := duration(time.Duration(s.DurationMS) * time.Millisecond)
+	if s.State == client.Succeeded {
+		v.lane.line(v.style.mark(s.State) + " " + v.style.dim(took))
+		return
+	}
+	v.lane.line(v.style.mark(s.State) + " " + v.style.paint(stateColour(s.State), outcomeText(s.State, s.ExitCode)) +
+		v.style.dim(prefixed(", ", s.Reason)+" after "+took))
+	if v.failed == nil {
+		v.failed = &failedStep{name: v.name(s.Index), state: s.State, code: s.ExitCode, lines: v.tail.lines()}
 	}
 }
 

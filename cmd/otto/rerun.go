@@ -44,5 +44,5 @@ would outlive the command, it shows the run and answers with its result, as otto
 	}
 	cmd.Flags().BoolVarP(&wait, "wait", "w", false, "show the run, and answer with its result")
 	show.add(cmd)
-	return annotate(cmd, annotationSignals)
+	return ownSignals(cmd)
 }

@@ -71,7 +71,7 @@ aborts the run and waits for the steps that always run; a second one kills it.` 
 	}
 	cmd.Flags().StringVar(&project, "project", "", "the project that the run belongs to")
 	show.add(cmd)
-	return annotate(cmd, annotationSignals)
+	return ownSignals(cmd)
 }
 
 // session connects to a server that can work, starts a run there, shows it, and ends with its result.

@@ -34,7 +34,7 @@ run at once; otto worker does the chores, and otto agent runs tasks.` +
 	}
 	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:7070", "`address` of the API")
 	cmd.Flags().StringVar(&metricsListen, "metrics-listen", "127.0.0.1:7071", "`address` of the metrics; empty for none")
-	return annotate(cmd, annotationSignals)
+	return serves(cmd, "info")
 }
 
 func newWorker(a *app) *cobra.Command {
@@ -55,7 +55,7 @@ store of OTTO_STORE_URL. Any number of them may run at once. It never executes a
 			return a.servePlane(cmd.Context(), cfg, func(*plane) { fmt.Fprintln(a.stdout, "otto worker is up") })
 		},
 	}
-	return annotate(cmd, annotationSignals)
+	return serves(cmd, "info")
 }
 
 // fleetConfig is what the pieces of a fleet have in common.

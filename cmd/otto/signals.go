@@ -21,7 +21,7 @@ var errInterrupted = errors.New("interrupted")
 // interruptible lets a signal end the context of verbs that do not follow signals themselves. A second one ends the
 // program at once, which leaves no process behind: they die with us.
 func interruptible(cmd *cobra.Command) {
-	if cmd.Annotations[annotationSignals] != "" {
+	if _, own := cmd.Annotations[annotationSignals]; own {
 		return
 	}
 	ctx, cancel := context.WithCancelCause(cmd.Context())
@@ -42,13 +42,20 @@ func survivePipes() {
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 }
 
-// annotate marks a verb that follows signals itself.
-func annotate(cmd *cobra.Command, keys ...string) *cobra.Command {
+// ownSignals marks a verb that follows signals itself.
+func ownSignals(cmd *cobra.Command) *cobra.Command {
+	return annotate(cmd, annotationSignals, "own")
+}
+
+// serves marks a verb that runs for long: it follows signals itself and logs what it does.
+func serves(cmd *cobra.Command, level string) *cobra.Command {
+	return annotate(ownSignals(cmd), annotationLog, level)
+}
+
+func annotate(cmd *cobra.Command, key, value string) *cobra.Command {
 	if cmd.Annotations == nil {
 		cmd.Annotations = map[string]string{}
 	}
-	for _, key := range keys {
-		cmd.Annotations[key] = "own"
-	}
+	cmd.Annotations[key] = value
 	return cmd
 }

@@ -42,7 +42,7 @@ running tasks end for a while, then hands them back; a second one hands them bac
 	cmd.Flags().StringVar(&f.metricsListen, "metrics-listen", "127.0.0.1:7071", "`address` of the metrics; empty for none")
 	cmd.Flags().IntVar(&f.capacity, "capacity", sessionCapacity, "how many tasks the agent runs at once")
 	cmd.Flags().DurationVar(&f.drain, "drain-timeout", 10*time.Second, "how long running tasks may take to end at the first Ctrl-C")
-	return annotate(cmd, annotationSignals)
+	return serves(cmd, "warn")
 }
 
 func (a *app) up(ctx context.Context, f upFlags) error {

@@ -35,7 +35,8 @@ type view interface {
 // taskLog takes the log of one attempt, and then its end.
 type taskLog interface {
 	add(client.LogRecord)
-	close()
+	// close ends the log. Steps are what became of the attempt: a log may break off before it says so.
+	close(steps []client.Step)
 }
 
 // following is the log of an attempt that is being read.
@@ -47,7 +48,7 @@ type following struct {
 }
 
 // logPatience is how long the log of a task that has ended is waited for: its agent may have been lost with the rest.
-const logPatience = 15 * time.Second
+const logPatience = 5 * time.Second
 
 // watch returns when the run is final and everything it said has been shown.
 func (w *watcher) watch(ctx context.Context) (client.RunDetail, error) {
@@ -114,11 +115,7 @@ func (w *watcher) follow(ctx context.Context, e client.Event) error {
 	if err != nil {
 		return err
 	}
-	for _, a := range detail.Attempts {
-		if a.Attempt == e.Attempt {
-			detail.Steps = a.Steps
-		}
-	}
+	detail.Steps = stepsOf(detail, e.Attempt)
 	ctx, cancel := context.WithCancel(ctx)
 	var once sync.Once
 	f.over = func() { once.Do(func() { time.AfterFunc(logPatience, cancel) }) }
@@ -127,7 +124,6 @@ func (w *watcher) follow(ctx context.Context, e client.Event) error {
 	w.followers.Go(func() {
 		defer close(f.done)
 		defer cancel()
-		defer log.close()
 		w.copyLog(ctx, e.Task, e.Attempt, log)
 	})
 	return nil
@@ -139,6 +135,21 @@ func (w *watcher) copyLog(ctx context.Context, task int64, attempt int, log task
 	if err != nil && ctx.Err() == nil {
 		w.say("otto: the log of task %d cannot be read: %v", task, err)
 	}
+	detail, err := w.client.TaskShow(context.WithoutCancel(ctx), task)
+	if err != nil {
+		w.say("otto: task %d cannot be read: %v", task, err)
+	}
+	log.close(stepsOf(detail, attempt))
+}
+
+// stepsOf are the steps of one attempt.
+func stepsOf(t client.TaskDetail, attempt int) []client.Step {
+	for _, a := range t.Attempts {
+		if a.Attempt == attempt {
+			return a.Steps
+		}
+	}
+	return nil
 }
 
 // awaitOthers keeps what runs one after the other apart on the screen: the log of a task that has ended may still be
