@@ -135,12 +135,8 @@ func (a *API) leaseRelease(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	// task_interrupt does not ask who calls. Whose a lease is never changes, so it is safe to look first.
-	if _, err := a.ownLease(ctx, lease); err != nil {
-		return nil, err
-	}
-	task, err := a.agents.TaskInterrupt(ctx, db.TaskInterruptParams{
-		Lease: lease, Epoch: narrow(in.Body.Epoch), Why: "released", Log: log, Actor: caller(ctx).actor(),
+	task, err := a.agents.TaskRelease(ctx, db.TaskReleaseParams{
+		Lease: lease, Epoch: narrow(in.Body.Epoch), Agent: caller(ctx).agent, Reason: &in.Body.Reason, Log: log, Actor: caller(ctx).actor(),
 	})
 	if err != nil {
 		return nil, err

@@ -327,35 +327,3 @@ func (q *Queries) TokenRevoke(ctx context.Context, arg TokenRevokeParams) (Token
 	)
 	return i, err
 }
-
-const tokenUse = `-- name: TokenUse :many
-select t.id, t.hash, t.kind, t.role, t.name, t.agent_id, t.created_by, t.created_at, t.expires_at, t.revoked_at, t.used_at, t.last_used_at, (t.revoked_at is not null)::boolean as revoked, coalesce(t.expires_at <= otto.clock(), false)::boolean as expired
-  from otto.token_use($1::bytea) t
-`
-
-type TokenUseRow struct {
-	T       interface{}
-	Revoked bool
-	Expired bool
-}
-
-// TokenUse finds a credential by its hash; no row: there is none.
-func (q *Queries) TokenUse(ctx context.Context, hash []byte) ([]TokenUseRow, error) {
-	rows, err := q.db.Query(ctx, tokenUse, hash)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []TokenUseRow
-	for rows.Next() {
-		var i TokenUseRow
-		if err := rows.Scan(&i.T, &i.Revoked, &i.Expired); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}

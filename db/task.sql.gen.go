@@ -334,14 +334,13 @@ func (q *Queries) TaskFinish(ctx context.Context, arg TaskFinishParams) (Task, e
 }
 
 const taskInterrupt = `-- name: TaskInterrupt :one
-select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at from otto.task_interrupt($1::uuid, $2::int, $3::text, $4::jsonb, $5::text)
+select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at from otto.task_interrupt($1::uuid, $2::int, $3::text, $4::text)
 `
 
 type TaskInterruptParams struct {
 	Lease uuid.UUID
 	Epoch int32
 	Why   string
-	Log   json.RawMessage
 	Actor string
 }
 
@@ -351,7 +350,6 @@ func (q *Queries) TaskInterrupt(ctx context.Context, arg TaskInterruptParams) (T
 		arg.Lease,
 		arg.Epoch,
 		arg.Why,
-		arg.Log,
 		arg.Actor,
 	)
 	var i Task
@@ -448,6 +446,55 @@ type TaskQuarantineParams struct {
 // TaskQuarantine parks a task that cannot be read.
 func (q *Queries) TaskQuarantine(ctx context.Context, arg TaskQuarantineParams) (Task, error) {
 	row := q.db.QueryRow(ctx, taskQuarantine, arg.Task, arg.Actor, arg.Reason)
+	var i Task
+	err := row.Scan(
+		&i.ID,
+		&i.RunID,
+		&i.StageID,
+		&i.StageIndex,
+		&i.Index,
+		&i.Name,
+		&i.State,
+		&i.Reason,
+		&i.Requires,
+		&i.Priority,
+		&i.Always,
+		&i.AllowFailure,
+		&i.Epoch,
+		&i.Retries,
+		&i.Interrupts,
+		&i.LeaseID,
+		&i.ExitCode,
+		&i.ReadyAt,
+		&i.StartedAt,
+		&i.FinishedAt,
+	)
+	return i, err
+}
+
+const taskRelease = `-- name: TaskRelease :one
+select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at from otto.task_release($1::uuid, $2::int, $3::bigint, $4::text, $5::jsonb, $6::text)
+`
+
+type TaskReleaseParams struct {
+	Lease  uuid.UUID
+	Epoch  int32
+	Agent  int64
+	Reason *string
+	Log    json.RawMessage
+	Actor  string
+}
+
+// TaskRelease hands a lease back, by its holder.
+func (q *Queries) TaskRelease(ctx context.Context, arg TaskReleaseParams) (Task, error) {
+	row := q.db.QueryRow(ctx, taskRelease,
+		arg.Lease,
+		arg.Epoch,
+		arg.Agent,
+		arg.Reason,
+		arg.Log,
+		arg.Actor,
+	)
 	var i Task
 	err := row.Scan(
 		&i.ID,

@@ -31,11 +31,6 @@ select * from otto.token_create(@hash::bytea, @kind::text, @role::text, @name::t
 -- TokenRevoke ends a credential.
 select * from otto.token_revoke(@token::bigint, @actor::text);
 
--- name: TokenUse :many
--- TokenUse finds a credential by its hash; no row: there is none.
-select sqlc.embed(t), (t.revoked_at is not null)::boolean as revoked, coalesce(t.expires_at <= otto.clock(), false)::boolean as expired
-  from otto.token_use(@hash::bytea) t;
-
 -- name: TokenList :many
 -- TokenList pages credentials by number.
 select * from tokens where id > @after::bigint order by id limit @at_most::int;

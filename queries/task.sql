@@ -17,7 +17,11 @@ select * from otto.task_finish(@lease::uuid, @epoch::int, @agent::bigint, sqlc.n
 
 -- name: TaskInterrupt :one
 -- TaskInterrupt takes a lease away, if the reason holds now.
-select * from otto.task_interrupt(@lease::uuid, @epoch::int, @why::text, sqlc.narg('log')::jsonb, @actor::text);
+select * from otto.task_interrupt(@lease::uuid, @epoch::int, @why::text, @actor::text);
+
+-- name: TaskRelease :one
+-- TaskRelease hands a lease back, by its holder.
+select * from otto.task_release(@lease::uuid, @epoch::int, @agent::bigint, sqlc.narg('reason')::text, sqlc.narg('log')::jsonb, @actor::text);
 
 -- name: TaskAbort :one
 -- TaskAbort stops one task.

@@ -38,13 +38,14 @@ begin
 end $$;
 
 -- task_lease: ready → scheduled. Grants the first fitting tasks, by priority and age, one for each slot. A slot is the
--- id of an agent with room for a task; all agents of a call offer the same.
+-- id of an agent with room for a task; all agents of a call are online and offer the same.
 create function otto.task_lease(slots bigint[], actor text)
 returns setof leases language plpgsql security definer set search_path = public, otto, pg_temp as $$
 #variable_conflict use_column
 declare granted uuid[]; offer jsonb; c cluster;
 begin
-    select a.offers into offer from agents a where a.id = slots[1];
+    select a.offers into offer from agents a where a.id = slots[1] and a.state = 'online';
+    if not found then return; end if;
     select * into c from cluster;
     with picked as (
         select p.id, row_number() over (order by p.priority desc, p.ready_at, p.id) as n

@@ -65,13 +65,13 @@ begin
     end if;
 end $$;
 
--- task_interrupt: scheduled, running → ready, when the agent was lost or gave the task back; → failed, when the task
--- says so or has been interrupted too often; → aborted, when it was being aborted. The guard repeats the reason, so a
--- reaper that read long ago judges nothing that has changed since.
-create function otto.task_interrupt(lease uuid, epoch int, why text, log jsonb, actor text)
+-- task_interrupt: scheduled, running → ready, when the agent was lost; → failed, when the task says so or has been
+-- interrupted too often; → aborted, when it was being aborted. The guard repeats the reason, so a reaper that read long
+-- ago judges nothing that has changed since.
+create function otto.task_interrupt(lease uuid, epoch int, why text, actor text)
 returns setof tasks language plpgsql security definer set search_path = public, otto, pg_temp as $$
 #variable_conflict use_column
-declare l leases; t tasks; again boolean;
+declare l leases; t tasks;
 begin
     perform lock_run(l.run_id) from leases l where l.id = lease;
     select t.* into t from leases l join tasks t on t.id = l.task_id and t.lease_id = l.id
@@ -79,11 +79,36 @@ begin
        for no key update of t;
     if not found then perform refuse_lease(lease, epoch, l.agent_id, 'interrupt') from leases l where l.id = lease; return; end if;
     select * into l from leases where id = lease;
-    perform steps_close(t, why, actor);
-    perform lease_end(lease, case why when 'released' then 'released' when 'unconfirmed' then 'aborted' else 'interrupted' end, null, log);
-    t.reason := case why when 'unconfirmed' then coalesce(l.abort_reason || ' ', '') || '(unconfirmed)' when 'expired' then 'agent_lost' when 'overdue' then 'timeout' else why end;
-    again := l.abort_at is null and why <> 'overdue' and (l.started_at is null or why = 'released' or task_may_repeat(t));
-    if again then
+    t.reason := case why when 'unconfirmed' then concat_ws(' ', l.abort_reason, '(unconfirmed)') when 'expired' then 'agent_lost' when 'overdue' then 'timeout' else why end;
+    return query select * from task_take(t, why, null, actor);
+end $$;
+
+-- task_release: as task_interrupt, by the holder of the lease, who hands the task back. Repeating it changes nothing.
+create function otto.task_release(lease uuid, epoch int, agent bigint, reason text, log jsonb, actor text)
+returns setof tasks language plpgsql security definer set search_path = public, otto, pg_temp as $$
+#variable_conflict use_column
+declare l leases; t tasks;
+begin
+    perform lock_run(l.run_id) from leases l where l.id = lease;
+    select * into l from leases where id = lease;
+    if l.end_reason = 'released' and l.epoch = task_release.epoch and l.agent_id = agent then
+        return query select * from tasks where id = l.task_id;
+        return;
+    end if;
+    select * into t from task_held(lease, epoch, agent, 'release');
+    t.reason := coalesce(task_release.reason, 'released');
+    return query select * from task_take(t, 'released', log, actor);
+end $$;
+
+-- task_take ends the attempt of a task that its agent does not finish, and decides what follows. Internal.
+create function otto.task_take(t tasks, why text, log jsonb, actor text)
+returns setof tasks language plpgsql security definer set search_path = public, otto, pg_temp as $$
+declare l leases;
+begin
+    select * into l from leases where id = t.lease_id;
+    perform steps_close(t, t.reason, actor);
+    perform lease_end(l.id, case why when 'released' then 'released' when 'unconfirmed' then 'aborted' else 'interrupted' end, null, log);
+    if l.abort_at is null and why <> 'overdue' and (l.started_at is null or why = 'released' or task_may_repeat(t)) then
         return query select * from task_again(t, case when l.started_at is null then 'task.revoked' else 'task.interrupted' end, interval '0', actor);
     else
         return query select * from task_end(t, case when l.abort_at is null then 'failed' else 'aborted' end, l.abort_at is not null, actor);
@@ -97,7 +122,6 @@ declare c cluster;
 begin
     select * into c from cluster;
     return case why
-        when 'released' then true
         when 'agent_gone' then exists (select from agents a where a.id = l.agent_id and a.state in ('offline', 'disabled'))
         when 'expired' then l.expires_at < clock() and l.abort_at is null
         when 'not_started' then l.started_at is null and l.start_by < clock()

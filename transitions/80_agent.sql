@@ -103,7 +103,7 @@ begin
     perform from leases where agent_id = agent and ended_at is null limit 1;
     if not found then return; end if;
     update agents set state = 'offline' where id = agent and state <> 'disabled';
-    perform task_interrupt(l.id, l.epoch, 'agent_gone', null, actor)
+    perform task_interrupt(l.id, l.epoch, 'agent_gone', actor)
        from (select * from leases where agent_id = agent and ended_at is null order by run_id, task_id) l;
 end $$;
 

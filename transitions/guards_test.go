@@ -29,7 +29,7 @@ func TestRunLock(t *testing.T) {
 	}
 	for _, call := range []string{
 		"otto.run_plan(%[1]d, 'x', null, 't')", "otto.run_fail(%[1]d, 'r', null, 't')", "otto.run_abort(%[1]d, 't')",
-		"otto.task_finish(%[3]s, 1, %[4]d, null, 0, null, '[]', '{}', 't')", "otto.task_interrupt(%[3]s, 1, 'released', null, 't')",
+		"otto.task_finish(%[3]s, 1, %[4]d, null, 0, null, '[]', '{}', 't')", "otto.task_interrupt(%[3]s, 1, 'expired', 't')", "otto.task_release(%[3]s, 1, %[4]d, null, null, 't')",
 		"otto.task_abort(%[2]d, 't')", "otto.task_quarantine(%[2]d, 't', 'r')", "otto.run_repair(%[1]d, 't')",
 	} {
 		call = fmt.Sprintf(strings.NewReplacer("%[1]d", "%[1]v", "%[2]d", "%[2]v", "%[4]d", "%[4]v", "%[3]s", "%[3]v").Replace(call), l.RunID, l.TaskID, lease, agent)
@@ -71,7 +71,11 @@ func TestEveryReportIsFenced(t *testing.T) {
 	w := newWorld(t)
 	one, two := w.agent(`{}`), w.agent(`{}`)
 	reports := map[string]func(l held) error{
-		"start":  func(l held) error { _, err := w.tryStart(l); return err },
+		"start": func(l held) error { _, err := w.tryStart(l); return err },
+		"release": func(l held) error {
+			_, err := w.q.TaskRelease(w.ctx(), db.TaskReleaseParams{Lease: l.ID, Epoch: l.Epoch, Agent: l.AgentID, Actor: "t"})
+			return err
+		},
 		"finish": func(l held) error { _, err := w.tryFinish(l, "succeeded"); return err },
 		"log":    func(l held) error { _, err := w.append(l, 0, "x\n"); return err },
 		"steps": func(l held) error {
@@ -94,7 +98,7 @@ func TestEveryReportIsFenced(t *testing.T) {
 				t.Errorf("%s: %s of an unknown lease: %v", state, name, r)
 			}
 		}
-		_, err := w.q.TaskInterrupt(w.ctx(), db.TaskInterruptParams{Lease: l.ID, Epoch: l.Epoch + 1, Why: "released", Actor: "t"})
+		_, err := w.q.TaskInterrupt(w.ctx(), db.TaskInterruptParams{Lease: l.ID, Epoch: l.Epoch + 1, Why: "expired", Actor: "t"})
 		wantRefusal(t, err, db.Conflict, "cannot interrupt")
 	}
 	w.run("steps: [{sh: a}]")

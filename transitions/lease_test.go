@@ -216,7 +216,7 @@ func TestRequirements(t *testing.T) {
 				t.Errorf("requires %s: agent %d fits = %v", requires, i, len(ls) == 1)
 			}
 			for _, l := range ls {
-				must[db.Task](t)(w.q.TaskInterrupt(w.ctx(), db.TaskInterruptParams{Lease: l.ID, Epoch: l.Epoch, Why: "released", Actor: "t"}))
+				must[db.Task](t)(w.q.TaskRelease(w.ctx(), db.TaskReleaseParams{Lease: l.ID, Epoch: l.Epoch, Agent: l.AgentID, Actor: "t"}))
 			}
 		}
 		must[db.Run](t)(w.q.RunAbort(w.ctx(), db.RunAbortParams{Run: run, Actor: "t"}))

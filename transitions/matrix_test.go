@@ -135,7 +135,10 @@ func (m *matrix) tasks() {
 		{"task_finish aborted", finish("aborted")},
 		{"task_interrupt expired", interrupt("expired")},
 		{"task_interrupt not_started", interrupt("not_started")},
-		{"task_interrupt released", interrupt("released")},
+		{"task_release", func(s subject) error {
+			_, err := m.q.TaskRelease(m.ctx(), db.TaskReleaseParams{Lease: s.lease, Epoch: 1, Agent: s.agent, Actor: "t"})
+			return err
+		}},
 		{"task_abort", func(s subject) error {
 			_, err := m.q.TaskAbort(m.ctx(), db.TaskAbortParams{Task: s.task, Actor: "t"})
 			return err

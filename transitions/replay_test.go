@@ -86,7 +86,7 @@ func (h *history) act() {
 		}
 	case 9:
 		if l, ok := pick(); ok {
-			_, err = h.q.TaskInterrupt(h.ctx(), db.TaskInterruptParams{Lease: l.ID, Epoch: l.Epoch, Why: "released", Actor: "t"})
+			_, err = h.q.TaskRelease(h.ctx(), db.TaskReleaseParams{Lease: l.ID, Epoch: l.Epoch, Agent: l.AgentID, Actor: "t"})
 		}
 	case 10:
 		if h.rand.IntN(6) == 0 {
