@@ -33,6 +33,7 @@ type Agent struct {
 	sources *sources
 	roster  *roster
 	keepers keepers
+	spare   spare
 	zip     *zstd.Encoder
 
 	kick     chan struct{} // wakes the heartbeat
@@ -98,6 +99,8 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 		}
 		return err
 	}
+	a.prepareKeeper()
+	defer a.closeSpare()
 	a.serve(ctx)
 	return a.failure
 }

@@ -38,3 +38,4 @@ func signalName(n int) string                 { return fmt.Sprintf("signal %d", 
 func pipeCapacity(*os.File) int               { return 0 }
 func readNow(*os.File, []byte) int            { return 0 }
 func (p *process) wake()                      {}
+func (p *process) waits() bool                { return false }

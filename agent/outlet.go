@@ -14,15 +14,15 @@ var outputKinds = [2]string{client.SegmentStdout, client.SegmentStderr}
 // outlet reads one of a step's outputs.
 type outlet struct {
 	pipe *os.File
-	take func([]byte)
+	take func([]byte) // set before copy
 	done chan struct{}
 }
 
 // outletBytes is the size of one read: what a pipe holds by default.
 const outletBytes = 64 << 10
 
-func newOutlet(pipe *os.File, take func([]byte)) *outlet {
-	return &outlet{pipe: pipe, take: take, done: make(chan struct{})}
+func newOutlet(pipe *os.File) *outlet {
+	return &outlet{pipe: pipe, done: make(chan struct{})}
 }
 
 // copy reads until the end of the pipe, or until finish.

@@ -65,10 +65,27 @@ const jobLimit = time.Minute
 
 // start starts a job under a keeper. Whoever starts it waits for its end; ctx ends only the waiting of the sink.
 func (a *Agent) start(ctx context.Context, job job, to sink) (*process, error) {
-	p := &process{ended: make(chan struct{})}
+	p, err := a.keeper()
+	if err != nil {
+		return nil, err
+	}
 	flow, release := context.WithCancel(ctx)
 	p.release = release
-	theirs, err := p.open(func(kind string, b []byte) { to(flow, kind, b) })
+	for i, kind := range outputKinds {
+		p.output[i].take = func(b []byte) { to(flow, kind, b) }
+		go p.output[i].copy()
+	}
+	go p.follow(&a.keepers)
+	if err := p.send(job, jobLimit); err != nil {
+		_ = p.keeper.Process.Kill()
+	}
+	return p, nil
+}
+
+// newKeeper starts a keeper, which waits for its job.
+func (a *Agent) newKeeper() (*process, error) {
+	p := &process{ended: make(chan struct{}), release: func() {}}
+	theirs, err := p.open()
 	defer func() {
 		for _, f := range theirs {
 			_ = f.Close()
@@ -87,25 +104,18 @@ func (a *Agent) start(ctx context.Context, job job, to sink) (*process, error) {
 		p.closeAll()
 		return nil, fmt.Errorf("start the step's keeper: %w", err)
 	}
-	for _, o := range p.output {
-		go o.copy()
-	}
-	go p.follow(&a.keepers)
-	if err := p.send(job, jobLimit); err != nil {
-		_ = p.keeper.Process.Kill()
-	}
 	return p, nil
 }
 
 // open makes the pipes and the socket, and gives the keeper's ends: stdout, stderr, socket.
-func (p *process) open(to func(string, []byte)) (theirs []*os.File, err error) {
-	for i, kind := range outputKinds {
+func (p *process) open() (theirs []*os.File, err error) {
+	for i := range outputKinds {
 		r, w, err := os.Pipe()
 		if err != nil {
 			return theirs, err
 		}
 		theirs = append(theirs, w)
-		p.output[i] = newOutlet(r, func(b []byte) { to(kind, b) })
+		p.output[i] = newOutlet(r)
 	}
 	ours, far, err := socketPair()
 	if err != nil {

@@ -44,6 +44,15 @@ func socketPair() (ours, theirs *os.File, err error) {
 	return os.NewFile(uintptr(fds[0]), "keeper"), os.NewFile(uintptr(fds[1]), "agent"), nil
 }
 
+// waits says whether a keeper still waits for its job: the socket of one that is gone has ended.
+func (p *process) waits() (alive bool) {
+	onDescriptor(p.link, func(fd int) {
+		_, _, err := unix.Recvfrom(fd, make([]byte, 1), unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		alive = err == unix.EAGAIN
+	})
+	return alive
+}
+
 // wake continues a keeper that its step has stopped.
 func (p *process) wake() { _ = p.keeper.Process.Signal(unix.SIGCONT) }
 
