@@ -140,8 +140,8 @@ func (a *app) runAgent(ctx context.Context, cfg agent.Config) error {
 	err = worker.Run(ctx)
 	close(ended)
 	obeying.Wait()
-	if client.IsStatus(err, http.StatusUnauthorized) {
-		a.report(err)
+	if client.IsStatus(err, http.StatusUnauthorized) || client.IsStatus(err, http.StatusForbidden) {
+		a.report(withHint(err, "enrol again: otto token create --role enrol; a credential that is refused can be removed from %s", cfg.StateFile))
 		return exit(codeCredential)
 	}
 	return err

@@ -73,6 +73,9 @@ func (a *app) connectPrivate(ctx context.Context, dir string, need need) (*conne
 	} else if !hasHistory(dir) {
 		return nil, withHint(errNoHistory, "otto run runs an Ottofile here; OTTO_URL names a server elsewhere (looked in %s)", dir)
 	}
+	if !hasHistory(dir) {
+		a.say("making a database in %s, this once", dir)
+	}
 	local, err := a.startLocal(ctx, dir, cfg)
 	if err != nil {
 		return nil, err

@@ -19,6 +19,8 @@ const (
 	codeAborted  = 2
 	codeUnstable = 3
 	codeUsage    = 64 // EX_USAGE of sysexits.h
+	// codeInterrupted is what shells make of a death by Ctrl-C.
+	codeInterrupted = 130
 )
 
 // exit ends the program with a status that needs no more words.
@@ -53,6 +55,12 @@ func (a *app) report(err error) int {
 	var quiet exit
 	if err == nil || errors.As(err, &quiet) {
 		return int(quiet)
+	}
+	switch {
+	case errors.Is(err, errInterrupted):
+		return codeInterrupted
+	case errors.Is(err, syscall.EPIPE): // whoever read our output has seen enough
+		return codeFailed
 	}
 	style := a.stderrStyle()
 	fmt.Fprintf(a.stderr, "%s %v\n", style.red("otto:"), describe(err))

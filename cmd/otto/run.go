@@ -91,7 +91,8 @@ func (a *app) session(ctx context.Context, show viewFlags, start func(context.Co
 	if err != nil {
 		return s.verdict(ctx, err)
 	}
-	defer c.close()
+	defer s.leave(c)
+	obeying.Go(func() { s.mindServer(ctx, c) })
 	created, err := start(ctx, c)
 	if err != nil {
 		if errors.Is(err, errUnwatched) {

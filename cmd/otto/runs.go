@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -20,7 +21,11 @@ func (a *app) onServer(cmd *cobra.Command, do func(context.Context, *connection)
 		return err
 	}
 	defer c.close()
-	return do(cmd.Context(), c)
+	err = do(cmd.Context(), c)
+	if errors.Is(context.Cause(cmd.Context()), errInterrupted) {
+		return errInterrupted
+	}
+	return err
 }
 
 func newRuns(a *app) *cobra.Command {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -82,6 +83,7 @@ func TestScripts(t *testing.T) {
 			"gone":     gone,
 			"database": database,
 			"expand":   expand,
+			"setenv":   setenv,
 		},
 		UpdateScripts:       *update,
 		RequireExplicitExec: true,
@@ -121,6 +123,14 @@ func expand(ts *testscript.TestScript, _ bool, args []string) {
 	for _, name := range args {
 		body := os.Expand(ts.ReadFile(name), ts.Getenv)
 		ts.Check(os.WriteFile(ts.MkAbs(name), []byte(body), 0o600))
+	}
+}
+
+// setenv takes variables over from a file of NAME=value lines.
+func setenv(ts *testscript.TestScript, _ bool, args []string) {
+	for line := range strings.Lines(ts.ReadFile(args[0])) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		ts.Setenv(name, value)
 	}
 }
 

@@ -26,7 +26,8 @@ type session struct {
 }
 
 var (
-	errKilled = errors.New("killed")
+	errKilled     = errors.New("killed")
+	errServerGone = errors.New("the command that was the server of this run was killed: the next otto run here aborts it")
 	// errUnwatched leaves a run to its server.
 	errUnwatched = errors.New("nobody watches the run")
 )
@@ -105,8 +106,44 @@ func (s *session) verdict(ctx context.Context, err error) error {
 	case errors.Is(cause, errInterrupted), errors.Is(cause, errKilled):
 		s.app.say("otto: %v", cause)
 		return exit(codeAborted)
+	case cause != nil:
+		return cause
 	}
 	return err
+}
+
+// mindServer ends the session when its server has ended and will not come back: a part of our own has failed, or the
+// command that was the server is gone.
+func (s *session) mindServer(ctx context.Context, c *connection) {
+	var failed <-chan error
+	if c.local != nil {
+		failed = c.local.plane.failed
+	}
+	every := time.NewTicker(time.Second)
+	defer every.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case err := <-failed:
+			s.cancel(err)
+		case <-every.C:
+			if c.used != nil && c.used.Private && syscall.Kill(c.used.PID, 0) == syscall.ESRCH {
+				s.cancel(errServerGone)
+			}
+		}
+	}
+}
+
+// leave lets the server go. Runs that nobody will execute are aborted: there is one if we were interrupted while we made
+// it, or killed it and did not wait for its end.
+func (s *session) leave(c *connection) {
+	if c.local != nil && c.local.file != nil {
+		if err := s.giveUp(c); err != nil {
+			s.app.say("otto: %v", err)
+		}
+	}
+	c.close()
 }
 
 // waitForOthers keeps a private server up while other commands use it, or their runs are not over.
@@ -125,17 +162,17 @@ func (s *session) waitForOthers(ctx context.Context, c *connection) error {
 		}
 		select {
 		case <-ctx.Done():
-			return s.giveUp(c)
+			return nil // leave aborts them
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
 }
 
-// giveUp ends the runs of other commands, whose server is about to end.
+// giveUp ends the runs whose server is about to end.
 func (s *session) giveUp(c *connection) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	aborted, err := c.local.abortSession(ctx, "the command that was its server was interrupted")
+	aborted, err := c.local.abortSession(ctx, "the command that was its server has ended")
 	if len(aborted) > 0 {
 		s.app.say("aborted %s", runNumbers(aborted))
 	}

@@ -31,7 +31,7 @@ func interruptible(cmd *cobra.Command) {
 		<-signals
 		cancel(errInterrupted)
 		<-signals
-		os.Exit(codeAborted)
+		os.Exit(codeInterrupted)
 	}()
 	cmd.SetContext(ctx)
 }
