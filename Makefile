@@ -3,7 +3,7 @@
 GO ?= go
 TOOL = $(GO) tool -modfile=tools/go.mod
 
-.PHONY: run test check gen build deps clean help
+.PHONY: run test check gen bench build deps clean help
 
 ## run: build otto, and let it build and test itself from its own Ottofile
 run: deps build
@@ -26,6 +26,10 @@ gen: deps build
 	bin/otto with-pg -- $(TOOL) sqlc generate
 	$(GO) test ./pipeline ./transitions ./api -run "Schema|OpenAPI|Matrix" -update
 	$(GO) test ./transitions -run Diagram -update
+
+## bench: measure Otto beside what this machine can do, within ten minutes; BENCH=--quick takes about one
+bench: deps build
+	@bin/otto bench $(BENCH)
 
 ## build: build bin/otto
 build:

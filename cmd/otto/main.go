@@ -71,7 +71,7 @@ Start in a directory that holds an Ottofile.yaml:
 	add(groupPipeline, newRun(a), newExplain(a), newValidate(a), newSchema(a))
 	add(groupRuns, newRuns(a), newShow(a), newLogs(a), newEvents(a), newAbort(a), newRerun(a))
 	add(groupFleet, newUp(a), newServer(a), newWorker(a), newAgent(a), newAgents(a), newMigrate(a), newToken(a))
-	root.AddCommand(newVersion(a), newWithPg(a))
+	root.AddCommand(newVersion(a), newWithPg(a), newBench(a))
 	return root
 }
 

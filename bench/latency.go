@@ -1,0 +1,116 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// The figures of this section end with the load under which they were measured.
+const (
+	figFirst   = "submit → first instruction, "
+	figTake    = "submit → task at a no-op agent, "
+	figStage   = "stage finished → first instruction of the next, "
+	figBetween = "last instruction → first of the next stage, "
+	figHandOn  = "result sent → next stage's task at a no-op agent, "
+	figAbort   = "abort → process dead, "
+	figEvent   = "event committed → stream client has it, "
+
+	idle   = "idle"
+	load30 = "30 % load"
+	load50 = "50 % load"
+)
+
+const (
+	samplePatience = time.Minute // for one sample; then something is stuck
+	fewest         = 20          // samples, however long they take
+)
+
+// probe takes one sample, in milliseconds; more than one figure may come of it.
+type probe struct {
+	names []string
+	take  func(ctx context.Context) ([]float64, error)
+}
+
+func (s *session) latency(ctx context.Context) error {
+	c, err := s.newClocks(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	first, take := probe{[]string{figFirst}, c.first}, probe{[]string{figTake}, c.taken}
+	others := []probe{{[]string{figHandOn}, c.handOn}, {[]string{figStage, figBetween}, c.stages}, {[]string{figAbort}, c.abort}, {[]string{figEvent}, c.event}}
+	reached, err := c.reached(ctx)
+	if err != nil {
+		return err
+	}
+	for _, level := range []struct {
+		name   string
+		share  float64
+		probes []probe
+	}{
+		{idle, 0, append([]probe{first, take}, others...)},
+		{load30, 0.3, []probe{first, take}},
+		{load50, 0.5, append([]probe{first, take}, others...)},
+	} {
+		if err := c.measure(ctx, level.name, level.share*reached, level.probes); err != nil {
+			return fmt.Errorf("%s: %w", level.name, err)
+		}
+	}
+	return nil
+}
+
+// reached is the rate of one-task runs that this rig comes to, in tasks per second.
+func (c *clocks) reached(ctx context.Context) (float64, error) {
+	warm, err := c.burst(ctx, c.load, c.s.size.warm)
+	if err != nil {
+		return 0, err
+	}
+	got, err := c.burst(ctx, c.load, int(warm.rate()*c.s.size.round.Seconds())+1)
+	if err != nil {
+		return 0, err
+	}
+	c.s.report.add("latency", "one-task runs, all of the load that the rig can take", "tasks/s", samples{got.rate()})
+	return got.rate(), nil
+}
+
+// measure takes the samples of all probes while tasks flow.
+func (c *clocks) measure(ctx context.Context, level string, rate float64, probes []probe) (err error) {
+	if rate > 0 {
+		flow := c.startFlow(ctx, c.load.plan, rate)
+		defer func() { err = errors.Join(err, flow.stop()) }()
+		if err := c.load.herd.await(ctx, c.load.herd.finished.Load()+int64(rate/2)+1); err != nil { // half a second of it
+			return err
+		}
+	}
+	for _, p := range probes {
+		if err := c.sample(ctx, level, p); err != nil {
+			return fmt.Errorf("%s%s: %w", p.names[0], level, err)
+		}
+	}
+	return nil
+}
+
+// sample takes one probe's samples.
+func (c *clocks) sample(ctx context.Context, level string, p probe) error {
+	taken := make([]samples, len(p.names))
+	for began, n := time.Now(), 0; n < c.s.size.samples && (n < fewest || time.Since(began) < c.s.size.patient); n++ {
+		if err := c.alive(); err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(ctx, samplePatience)
+		values, err := p.take(ctx)
+		cancel()
+		if err != nil {
+			return err
+		}
+		for i, v := range values {
+			taken[i] = append(taken[i], v)
+		}
+	}
+	for i, name := range p.names {
+		c.s.report.add("latency", name+level, "ms", taken[i])
+	}
+	return nil
+}

@@ -1,0 +1,44 @@
+package bench
+
+import "time"
+
+// size is how much is measured. It changes how sure a figure is, and how long it takes; never what it means.
+type size struct {
+	cell    time.Duration // one cell of the ceiling's table
+	rounds  int           // turns of ceiling and otto
+	round   time.Duration // about one turn
+	runs    int           // at least, in a turn
+	warm    int           // tasks before the first turn
+	samples int           // of a latency, at most
+	patient time.Duration // for the samples of one latency
+	logMB   int           // MiB of the large log
+	viewers int           // of one log
+	fleets  []int         // idle agents
+	idle    time.Duration // for which an idle fleet is watched
+	history []int         // finished runs in the database
+	backlog int           // waiting tasks
+	cost    int           // tasks over which a cost is averaged
+	plans   []int         // tasks of a plan
+}
+
+func fullSize() size {
+	return size{
+		cell: 700 * time.Millisecond, rounds: 5, round: 2 * time.Second, runs: 8, warm: 300,
+		samples: 1000, patient: 14 * time.Second,
+		logMB: 1024, viewers: 200,
+		fleets: []int{100, 1000, 5000}, idle: 12 * time.Second,
+		history: []int{0, 100_000, 1_000_000}, backlog: 100_000, cost: 400,
+		plans: []int{1000, 10_000},
+	}
+}
+
+func quickSize() size {
+	return size{
+		cell: 150 * time.Millisecond, rounds: 3, round: 700 * time.Millisecond, runs: 4, warm: 100,
+		samples: 200, patient: 4 * time.Second,
+		logMB: 96, viewers: 50,
+		fleets: []int{100, 1000}, idle: 5 * time.Second,
+		history: []int{0, 20_000}, backlog: 10_000, cost: 150,
+		plans: []int{1000, 10_000},
+	}
+}
