@@ -93,7 +93,8 @@ func (p *agentProcess) mind() {
 
 // run starts the agent and waits for its end.
 func (p *agentProcess) run() error {
-	cmd := exec.Command(selfPath)
+	// Not bound to a context: terminate ends it, in its own way.
+	cmd := exec.CommandContext(context.Background(), selfPath)
 	cmd.Args, cmd.Env, cmd.Stderr = p.args, p.env, p.stderr
 	cmd.SysProcAttr = agentAttributes()
 	if storedAgent(p.dir) == 0 {

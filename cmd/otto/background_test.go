@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -116,7 +115,7 @@ func (c *command) over() bool {
 // sendSignal sends a signal to what was started: signal NAME INT.
 func sendSignal(ts *testscript.TestScript, _ bool, args []string) {
 	signal := unix.SignalNum("SIG" + args[1])
-	ts.Check(of(ts).command(ts, args[0]).Process.Signal(syscall.Signal(signal)))
+	ts.Check(of(ts).command(ts, args[0]).Process.Signal(signal))
 }
 
 // ended waits for the end of what was started, with a status: ended NAME STATUS.

@@ -60,7 +60,7 @@ func startPlane(ctx context.Context, cfg planeConfig) (_ *plane, err error) {
 	}()
 	var listener net.Listener
 	if cfg.listen != "" { // first: a port that is taken is the likeliest obstacle, and the cheapest to find
-		if listener, err = p.claim(cfg.listen, "--listen"); err != nil {
+		if listener, err = p.claim(ctx, cfg.listen, "--listen"); err != nil {
 			return nil, err
 		}
 	}
@@ -168,7 +168,7 @@ func (p *plane) startStore(ctx context.Context) (err error) {
 	}
 	p.onStop(func() {
 		if err := p.store.Close(); err != nil {
-			p.cfg.log.Warn("store not closed", "error", err)
+			p.cfg.log.WarnContext(ctx, "store not closed", "error", err)
 		}
 	})
 	return p.store.Ready(ctx)
@@ -215,7 +215,7 @@ func (p *plane) startAPI(ctx context.Context, listener net.Listener) error {
 	server.Start(context.WithoutCancel(ctx))
 	p.onStop(server.Stop)
 	if p.cfg.metricsListen != "" {
-		metrics, err := p.claim(p.cfg.metricsListen, "--metrics-listen")
+		metrics, err := p.claim(ctx, p.cfg.metricsListen, "--metrics-listen")
 		if err != nil {
 			return err
 		}
@@ -258,8 +258,8 @@ func (p *plane) serve(server *http.Server, listener net.Listener, hangUp func())
 }
 
 // claim takes an address for this process.
-func (p *plane) claim(address, flag string) (net.Listener, error) {
-	listener, err := net.Listen("tcp", address)
+func (p *plane) claim(ctx context.Context, address, flag string) (net.Listener, error) {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return nil, withHint(fmt.Errorf("the address %s is in use by another program", address),

@@ -17,10 +17,9 @@ func (s style) paint(code, text string) string {
 	return "\x1b[" + code + "m" + text + "\x1b[0m"
 }
 
-func (s style) bold(text string) string  { return s.paint("1", text) }
-func (s style) dim(text string) string   { return s.paint("2", text) }
-func (s style) red(text string) string   { return s.paint("31", text) }
-func (s style) green(text string) string { return s.paint("32", text) }
+func (s style) bold(text string) string { return s.paint("1", text) }
+func (s style) dim(text string) string  { return s.paint("2", text) }
+func (s style) red(text string) string  { return s.paint("31", text) }
 
 // prefixColours tell parallel tasks apart. Red and green are left to results.
 var prefixColours = []string{"36", "35", "33", "34", "96", "95", "93", "94"}
