@@ -42,7 +42,7 @@ end $$;
 
 -- plan_lay_out inserts a run's stages and tasks.
 create function otto.plan_lay_out(run bigint, plan text)
-returns void language plpgsql security definer set search_path = public, otto, pg_temp as $$
+returns void language plpgsql as $$
 begin
     insert into stages (run_id, index, name, mode, always, tasks_left)
     select run, s.n - 1, s.body ->> 'name', s.body ->> 'mode', coalesce((s.body ->> 'always')::boolean, false),
@@ -117,7 +117,7 @@ end $$;
 -- run_advance follows what changed, under the run's lock: it opens the next stage that has a task to run, passes over
 -- those before it, and ends the run after the last. It may be called at any time; what is up to date stays as it is.
 create function otto.run_advance(run bigint, actor text)
-returns void language plpgsql security definer set search_path = public, otto, pg_temp as $$
+returns void language plpgsql as $$
 declare r runs; nxt stages; go boolean;
 begin
     select * into r from runs where id = run;
@@ -141,7 +141,7 @@ end $$;
 
 -- run_ended announces a final run.
 create function otto.run_ended(r runs, actor text)
-returns void language plpgsql security definer set search_path = public, otto, pg_temp as $$
+returns void language plpgsql as $$
 begin
     perform emit('run.' || r.state, actor, r.id, data => jsonb_build_object('reason', r.reason, 'warnings', r.warnings));
     perform emit('run.completed', actor, r.id, data => jsonb_build_object('state', r.state));

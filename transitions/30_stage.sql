@@ -3,7 +3,7 @@
 -- stage_start: waiting → running, and its first tasks become ready; where the run does not go on, only those that are
 -- marked always run.
 create function otto.stage_start(stage bigint, go boolean, actor text)
-returns void language plpgsql security definer set search_path = public, otto, pg_temp as $$
+returns void language plpgsql as $$
 declare s stages;
 begin
     update stages set state = 'running', started_at = clock() where id = stage and state = 'waiting' returning * into s;
@@ -19,7 +19,7 @@ end $$;
 
 -- stage_next makes the next task of a linear stage ready, and skips those that do not run.
 create function otto.stage_next(stage bigint, actor text)
-returns void language plpgsql security definer set search_path = public, otto, pg_temp as $$
+returns void language plpgsql as $$
 declare s stages; nxt tasks; go boolean;
 begin
     select * into s from stages where id = stage;
@@ -33,7 +33,7 @@ end $$;
 
 -- stage_skip skips tasks of a running stage and counts them. Internal.
 create function otto.stage_skip(stage bigint, ids bigint[], actor text)
-returns void language plpgsql security definer set search_path = public, otto, pg_temp as $$
+returns void language plpgsql as $$
 declare skipped int := tasks_skip(ids, actor);
 begin
     if skipped > 0 then
@@ -43,7 +43,7 @@ end $$;
 
 -- stages_pass: waiting → skipped, or succeeded where a stage that would run has no tasks. All before the index upto.
 create function otto.stages_pass(run bigint, upto int, go boolean, actor text)
-returns void language plpgsql security definer set search_path = public, otto, pg_temp as $$
+returns void language plpgsql as $$
 declare passed bigint[];
 begin
     passed := array(select s.id from stages s where s.run_id = run and s.state = 'waiting' and s.index < coalesce(upto, 2147483647) order by s.index);
@@ -61,7 +61,7 @@ end $$;
 
 -- stage_settle counts tasks that became final. The last one ends the stage and lets the run go on.
 create function otto.stage_settle(stage bigint, settled int, worst smallint, warned boolean, actor text)
-returns void language plpgsql security definer set search_path = public, otto, pg_temp as $$
+returns void language plpgsql as $$
 declare s stages;
 begin
     update stages set tasks_left = tasks_left - settled, severity = greatest(severity, worst), warnings = warnings or warned
@@ -77,7 +77,7 @@ end $$;
 -- stage_finish: running → the worst outcome of its tasks; waiting → aborted, when an abort took all of them. Does
 -- nothing while tasks are left.
 create function otto.stage_finish(stage bigint, actor text)
-returns void language plpgsql security definer set search_path = public, otto, pg_temp as $$
+returns void language plpgsql as $$
 declare s stages;
 begin
     update stages set state = state_of(severity), finished_at = clock()

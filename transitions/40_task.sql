@@ -2,7 +2,7 @@
 
 -- tasks_ready: waiting → ready. Internal: a stage that starts, or the task before it, makes a task ready.
 create function otto.tasks_ready(ids bigint[], actor text)
-returns void language plpgsql security definer set search_path = public, otto, pg_temp as $$
+returns void language plpgsql as $$
 declare changed bigint[];
 begin
     with u as (update tasks set state = 'ready', ready_at = clock() where id = any(ids) and state = 'waiting' returning id)
@@ -15,7 +15,7 @@ end $$;
 
 -- tasks_skip: waiting → skipped. Says how many. Internal.
 create function otto.tasks_skip(ids bigint[], actor text)
-returns int language plpgsql security definer set search_path = public, otto, pg_temp as $$
+returns int language plpgsql as $$
 declare changed bigint[];
 begin
     with u as (update tasks set state = 'skipped', finished_at = clock() where id = any(ids) and state = 'waiting' returning id)
@@ -96,7 +96,7 @@ end $$;
 
 -- task_held locks the task of a lease that still holds it; or refuses.
 create function otto.task_held(lease uuid, epoch int, agent bigint, verb text)
-returns setof tasks language plpgsql security definer set search_path = public, otto, pg_temp as $$
+returns setof tasks language plpgsql as $$
 #variable_conflict use_column
 begin
     return query select t.* from leases l join tasks t on t.id = l.task_id and t.lease_id = l.id
@@ -130,7 +130,7 @@ end $$;
 
 -- task_end: any active state → final, or → ready when a failure is to be retried. Internal, under the run's lock.
 create function otto.task_end(t tasks, outcome text, ordered boolean, actor text)
-returns setof tasks language plpgsql security definer set search_path = public, otto, pg_temp as $$
+returns setof tasks language plpgsql as $$
 #variable_conflict use_column
 declare delay interval; effective smallint; forgiven boolean; r tasks;
 begin
@@ -158,7 +158,7 @@ end $$;
 
 -- task_again: any active state → ready, for another attempt after a delay. Internal.
 create function otto.task_again(t tasks, kind text, delay interval, actor text)
-returns setof tasks language plpgsql security definer set search_path = public, otto, pg_temp as $$
+returns setof tasks language plpgsql as $$
 #variable_conflict use_column
 declare r tasks;
 begin
@@ -179,7 +179,7 @@ end $$;
 
 -- retry_delay is how long a failed task waits for its next attempt; null when it gets none.
 create function otto.retry_delay(t tasks) returns interval
-language plpgsql stable security definer set search_path = public, otto, pg_temp as $$
+language plpgsql stable as $$
 declare p json; r runs; what text := case t.reason when 'timeout' then 'timeout' when 'agent_lost' then 'lost' else 'failed' end;
 begin
     select * into r from runs where id = t.run_id;

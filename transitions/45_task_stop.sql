@@ -3,7 +3,7 @@
 -- tasks_abort stops tasks of a run, or of one of its stages: what has not started becomes aborted at once, the agents of
 -- what runs are told. What is marked always is spared unless all is true. Internal, under the run's lock.
 create function otto.tasks_abort(run bigint, stage bigint, spare_none boolean, reason text, actor text)
-returns void language plpgsql security definer set search_path = public, otto, pg_temp as $$
+returns void language plpgsql as $$
 #variable_conflict use_column
 declare stopped bigint[]; told bigint[];
 begin
@@ -37,7 +37,7 @@ end $$;
 -- stages_aborted counts tasks that an abort made final. Stages that have not started come first: when the running one
 -- ends, the run passes over them. Internal.
 create function otto.stages_aborted(stopped bigint[], actor text)
-returns void language plpgsql security definer set search_path = public, otto, pg_temp as $$
+returns void language plpgsql as $$
 begin
     perform stage_settle(s.id, s.n, severity('aborted'), false, actor)
        from (select s.id, count(*)::int as n from tasks t join stages s on s.id = t.stage_id
@@ -102,7 +102,7 @@ end $$;
 
 -- task_take ends the attempt of a task that its agent does not finish, and decides what follows. Internal.
 create function otto.task_take(t tasks, why text, log jsonb, actor text)
-returns setof tasks language plpgsql security definer set search_path = public, otto, pg_temp as $$
+returns setof tasks language plpgsql as $$
 declare l leases;
 begin
     select * into l from leases where id = t.lease_id;
@@ -117,7 +117,7 @@ end $$;
 
 -- lease_is says whether a reason for taking a lease away holds now.
 create function otto.lease_is(l leases, why text) returns boolean
-language plpgsql stable security definer set search_path = public, otto, pg_temp as $$
+language plpgsql stable as $$
 declare c cluster;
 begin
     select * into c from cluster;
@@ -132,7 +132,7 @@ end $$;
 
 -- task_may_repeat says whether a lost task goes to another agent: unless it forbids that, and only so often.
 create function otto.task_may_repeat(t tasks) returns boolean
-language plpgsql stable security definer set search_path = public, otto, pg_temp as $$
+language plpgsql stable as $$
 begin
     return t.interrupts < (select max_interrupts from cluster)
        and 'fail' is distinct from (select p.spec ->> 'on_lost' from runs r

@@ -2,7 +2,7 @@
 
 -- steps_lay_out inserts the steps of new attempts. Internal.
 create function otto.steps_lay_out(granted uuid[])
-returns void language plpgsql security definer set search_path = public, otto, pg_temp as $$
+returns void language plpgsql as $$
 begin
     insert into steps (task_id, epoch, index, name, allow_failure)
     select t.id, l.epoch, s.n - 1, s.body ->> 'name', coalesce((s.body ->> 'allow_failure')::boolean, false)
@@ -29,7 +29,7 @@ end $$;
 
 -- steps_record takes reports [{index, state, exit_code, reason, duration_ms}] over. Internal, under the task's lock.
 create function otto.steps_record(t tasks, reports jsonb, actor text)
-returns void language plpgsql security definer set search_path = public, otto, pg_temp as $$
+returns void language plpgsql as $$
 #variable_conflict use_column
 declare r record; begun int[]; ended int[];
 begin
@@ -55,7 +55,7 @@ end $$;
 
 -- steps_announce writes the events of steps that began or ended, in the order of the steps. Internal.
 create function otto.steps_announce(t tasks, begun int[], ended int[], actor text)
-returns void language plpgsql security definer set search_path = public, otto, pg_temp as $$
+returns void language plpgsql as $$
 begin
     perform emit(e.kind, actor, t.run_id, t.stage_id, t.id, t.epoch, e.index, e.data)
        from (select s.index, 1 as n, 'step.started' as kind, '{}'::jsonb as data from steps s
@@ -71,7 +71,7 @@ end $$;
 
 -- steps_close ends the steps that an ending attempt leaves open: running ones are aborted, waiting ones skipped. Internal.
 create function otto.steps_close(t tasks, why text, actor text)
-returns void language plpgsql security definer set search_path = public, otto, pg_temp as $$
+returns void language plpgsql as $$
 #variable_conflict use_column
 declare ended int[];
 begin
@@ -87,7 +87,7 @@ end $$;
 
 -- steps_worst is the most severe effective outcome of an attempt's steps.
 create function otto.steps_worst(task bigint, epoch int) returns smallint
-language plpgsql stable security definer set search_path = public, otto, pg_temp as $$
+language plpgsql stable as $$
 #variable_conflict use_column
 begin
     return (select max(case when allow_failure and severity(state) >= 2 then 1 else severity(state) end)

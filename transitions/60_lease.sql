@@ -2,7 +2,7 @@
 
 -- lease_end ends an attempt. Its log is over too, unless the agent says that more of it will come. Internal.
 create function otto.lease_end(lease uuid, why text, exit_code int, log jsonb)
-returns void language plpgsql security definer set search_path = public, otto, pg_temp as $$
+returns void language plpgsql as $$
 #variable_conflict use_column
 declare l leases;
 begin

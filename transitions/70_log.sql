@@ -25,7 +25,7 @@ end $$;
 
 -- log_wanted answers a chunk that was not taken: with the number of the one that is wanted, or a refusal. Internal.
 create function otto.log_wanted(lease uuid, epoch int, agent bigint, seq int, data bytea)
-returns int language plpgsql security definer set search_path = public, otto, pg_temp as $$
+returns int language plpgsql as $$
 #variable_conflict use_column
 declare l leases;
 begin
@@ -54,7 +54,7 @@ end $$;
 
 -- log_give_up: a log whose agent does not send the rest is over as it is.
 create function otto.log_give_up(actor text)
-returns void language plpgsql security definer set search_path = public, otto, pg_temp as $$
+returns void language plpgsql as $$
 declare c cluster; given uuid[];
 begin
     select * into c from cluster;

@@ -97,7 +97,7 @@ end $$;
 
 -- agent_lose takes all leases of an agent away. Internal.
 create function otto.agent_lose(agent bigint, actor text)
-returns void language plpgsql security definer set search_path = public, otto, pg_temp as $$
+returns void language plpgsql as $$
 declare was text;
 begin
     perform from leases where agent_id = agent and ended_at is null limit 1;
@@ -123,7 +123,7 @@ end $$;
 
 -- agents_forget: online, draining → offline, for agents that were not heard of for three lease times.
 create function otto.agents_forget(actor text)
-returns void language plpgsql security definer set search_path = public, otto, pg_temp as $$
+returns void language plpgsql as $$
 declare c cluster; gone bigint[];
 begin
     select * into c from cluster;

@@ -22,7 +22,7 @@ end $$;
 
 -- job_waits says whether such a job is still to be worked.
 create function otto.job_waits(kind text, args jsonb) returns boolean
-language plpgsql stable security definer set search_path = public, otto, pg_temp as $$
+language plpgsql stable as $$
 begin
     return exists (select from river.river_job j where j.kind = job_waits.kind and j.args @> job_waits.args
                       and j.state not in ('completed', 'cancelled', 'discarded'));
@@ -30,7 +30,7 @@ end $$;
 
 -- run_is_stuck says whether a run has nothing that could move it. No transition leaves one so; this is the proof.
 create function otto.run_is_stuck(run bigint) returns boolean
-language plpgsql stable security definer set search_path = public, otto, pg_temp as $$
+language plpgsql stable as $$
 begin
     return exists (select from runs r where r.id = run and r.finished_at is null and r.state <> 'pending')
        and not exists (select from tasks t where t.run_id = run
@@ -72,7 +72,7 @@ end $$;
 
 -- partition_blocked says whether rows of that day are in the default partition already; then they stay there.
 create function otto.partition_blocked(parent text, day date) returns boolean
-language plpgsql stable security definer set search_path = public, otto, pg_temp as $$
+language plpgsql stable as $$
 declare since timestamptz := day::timestamp at time zone 'utc'; until timestamptz := (day + 1)::timestamp at time zone 'utc';
 begin
     return case parent

@@ -54,14 +54,14 @@ func TestInternalsKeepWhatIsFinal(t *testing.T) {
 		"otto.tasks_ready(array(select id from tasks where run_id = s.run_id), 't')", "otto.tasks_skip(array(select id from tasks where run_id = s.run_id), 't')",
 		"otto.tasks_abort(s.run_id, null, true, 'r', 't')",
 	} {
-		w.exec(fmt.Sprintf("select %s from stages s where s.run_id = %d and s.index = 0", call, run))
+		w.exec(fmt.Sprintf("begin; set local search_path = public, otto; select %s from stages s where s.run_id = %d and s.index = 0; commit", call, run))
 		if after := w.states(run); after != before || w.count("select count(*) from events") != events {
 			t.Fatalf("%s changed %s to %s", call, before, after)
 		}
 	}
-	_, err := w.db.Owner.Exec(w.ctx(), "select otto.task_end(t, 'failed', false, 't') from tasks t limit 1")
+	_, err := w.db.Owner.Exec(w.ctx(), "begin; set local search_path = public, otto; select otto.task_end(t, 'failed', false, 't') from tasks t limit 1; commit")
 	wantRefusal(t, err, db.Conflict, "is succeeded: cannot end")
-	_, err = w.db.Owner.Exec(w.ctx(), "select otto.task_again(t, 'task.retrying', '0', 't') from tasks t limit 1")
+	_, err = w.db.Owner.Exec(w.ctx(), "begin; set local search_path = public, otto; select otto.task_again(t, 'task.retrying', '0', 't') from tasks t limit 1; commit")
 	wantRefusal(t, err, db.Conflict, "is succeeded: cannot repeat")
 }
 
