@@ -33,12 +33,16 @@ type agentProcess struct {
 	drain  time.Duration
 	stderr *os.File
 	log    *slog.Logger
+	say    func(format string, args ...any)
 
 	stop    chan struct{} // closed when Stop begins
 	hurry   chan struct{} // closed when the agent may no longer drain
+	abandon chan struct{} // closed when it is killed at once
 	once    sync.Once
 	hurried sync.Once
-	minding sync.WaitGroup
+
+	abandoned sync.Once
+	minding   sync.WaitGroup
 }
 
 const (
@@ -50,7 +54,7 @@ const (
 // startAgent starts the agent of a local server. It has its credential from an earlier start, or gets one.
 func (l *localServer) startAgent(_ context.Context, s agentSettings) (*agentProcess, error) {
 	p := &agentProcess{
-		dir: l.agentDir(), drain: s.drain, stderr: os.Stderr, log: l.app.log, stop: make(chan struct{}), hurry: make(chan struct{}),
+		dir: l.agentDir(), drain: s.drain, stderr: os.Stderr, log: l.app.log, say: l.app.say, stop: make(chan struct{}), hurry: make(chan struct{}), abandon: make(chan struct{}),
 		args: []string{"otto", "agent", "--url", l.plane.url, "--dir", l.agentDir(), "--capacity", fmt.Sprint(s.capacity),
 			"--drain-timeout", s.drain.String(), "--log-level", l.app.flags.logLevel, "--log-format", l.app.flags.logFormat},
 		// The agent's environment holds nothing of ours but its own token: it is the process that runs user code.
@@ -82,7 +86,7 @@ func (p *agentProcess) mind() {
 		if time.Since(began) > agentBackoffLimit {
 			pause = agentBackoffFirst
 		}
-		p.log.Error("agent ended by itself, starting it again", "error", err, "pause_ms", pause.Milliseconds())
+		p.say("otto: the agent ended by itself (%v), starting it again in %s", err, pause)
 		select {
 		case <-p.stop:
 		case <-time.After(pause):
@@ -132,11 +136,15 @@ func (p *agentProcess) terminate(process *os.Process, ended <-chan struct{}) {
 	case <-ended:
 		return
 	case <-p.hurry:
+	case <-p.abandon:
 	case <-time.After(p.drain):
 	}
 	_ = process.Signal(syscall.SIGTERM)
 	select {
 	case <-ended:
+		return
+	case <-p.abandon:
+		_ = process.Kill()
 	case <-time.After(agentKillAfter):
 		_ = process.Kill()
 	}
@@ -150,6 +158,9 @@ func (p *agentProcess) stopping() bool {
 		return false
 	}
 }
+
+// Abandon makes Stop kill the agent: there is nobody to hear its last reports.
+func (p *agentProcess) Abandon() { p.abandoned.Do(func() { close(p.abandon) }) }
 
 // Hurry makes Stop wait for no task.
 func (p *agentProcess) Hurry() { p.hurried.Do(func() { close(p.hurry) }) }

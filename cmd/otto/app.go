@@ -36,7 +36,7 @@ func (a *app) addGlobalFlags(f *pflag.FlagSet) {
 	f.StringVar(&a.flags.url, "url", "", "the server to use (OTTO_URL)")
 	f.StringVar(&a.flags.token, "token", "", "the token to use (OTTO_TOKEN)")
 	f.StringVar(&a.flags.dataDir, "data-dir", "", "where Otto keeps its data (OTTO_DATA_DIR)")
-	f.StringVar(&a.flags.logLevel, "log-level", "", "debug, info, warn or error (OTTO_LOG)")
+	f.StringVar(&a.flags.logLevel, "log-level", "", "debug, info, warn, error or off (OTTO_LOG)")
 	f.StringVar(&a.flags.logFormat, "log-format", "text", "text or json")
 	f.BoolVar(&a.flags.noColor, "no-color", false, "no colours (NO_COLOR)")
 }
@@ -73,17 +73,21 @@ func readEnvironment(all []string) environment {
 	}
 }
 
-// annotationLog is the log level of a verb; those that have none are quiet, as a person watches them.
+// annotationLog is the log level of a verb. Those that have none are quiet: they say themselves what a person must know,
+// once, where the parts behind them would say it again and again.
 const annotationLog = "log"
+
+// logOff is the log level at which nothing is logged.
+const logOff = "off"
 
 // prepare reads the global flags, before any verb runs.
 func (a *app) prepare(cmd *cobra.Command) error {
-	word := first(a.flags.logLevel, a.env.logLevel, cmd.Annotations[annotationLog], "error")
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(word)); err != nil {
-		return usage(cmd, "the log level is %q: it must be debug, info, warn or error", word)
+	word := first(a.flags.logLevel, a.env.logLevel, cmd.Annotations[annotationLog], logOff)
+	level := slog.LevelError + 1
+	if err := level.UnmarshalText([]byte(word)); err != nil && word != logOff {
+		return usage(cmd, "the log level is %q: it must be debug, info, warn, error or off", word)
 	}
-	a.flags.logLevel = strings.ToLower(level.String())
+	a.flags.logLevel = strings.ToLower(word)
 	options := &slog.HandlerOptions{Level: level}
 	switch a.flags.logFormat {
 	case "text":

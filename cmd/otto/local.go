@@ -137,6 +137,9 @@ func (l *localServer) Stop() {
 		l.file.withdraw()
 	}
 	if l.agent != nil {
+		if l.plane.broken.Load() {
+			l.agent.Abandon()
+		}
 		l.agent.Stop()
 	}
 	if l.plane != nil {

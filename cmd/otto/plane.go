@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -45,8 +46,9 @@ type plane struct {
 	pool  *pgxpool.Pool
 	store *store.Store
 
-	failed chan error // a part ended by itself
-	parts  []func()   // what stops each part
+	failed chan error  // a part ended by itself
+	broken atomic.Bool // it did
+	parts  []func()    // what stops each part
 	stop   sync.Once
 }
 
@@ -90,6 +92,7 @@ func (p *plane) onStop(f func()) { p.parts = append(p.parts, f) }
 
 // fail reports a part that ended by itself; the first is told, the others follow from it.
 func (p *plane) fail(err error) {
+	p.broken.Store(true)
 	select {
 	case p.failed <- err:
 	default:
@@ -186,7 +189,11 @@ func (p *plane) startJobs(ctx context.Context) error {
 		return err
 	}
 	p.onStop(func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), jobsPatience)
+		wait := jobsPatience
+		if p.broken.Load() {
+			wait = 0
+		}
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), wait)
 		defer cancel()
 		if err := workers.Stop(ctx); err != nil {
 			p.cfg.log.WarnContext(ctx, "workers not stopped", "error", err)

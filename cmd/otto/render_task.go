@@ -70,12 +70,18 @@ func (v *taskView) breakOff(steps []client.Step) {
 func (v *taskView) ended(s client.Step) {
 	v.open = false
 	took := duration(time.Duration(s.DurationMS) * time.Millisecond)
+	if s.DurationMS == 0 && s.FinishedAt != nil { // its agent did not live to measure it
+		took = between(s.StartedAt, s.FinishedAt)
+	}
 	if s.State == client.Succeeded {
 		v.lane.line(v.style.mark(s.State) + " " + v.style.dim(took))
 		return
 	}
-	v.lane.line(v.style.mark(s.State) + " " + v.style.paint(stateColour(s.State), outcomeText(s.State, s.ExitCode)) +
-		v.style.dim(prefixed(", ", s.Reason)+" after "+took))
+	outcome := outcomeText(s.State, s.ExitCode)
+	if s.ExitCode == nil {
+		outcome += prefixed(": ", s.Reason)
+	}
+	v.lane.line(v.style.mark(s.State) + " " + v.style.paint(stateColour(s.State), outcome) + v.style.dim(" after "+took))
 	if v.failed == nil {
 		v.failed = &failedStep{name: v.name(s.Index), state: s.State, code: s.ExitCode, lines: v.tail.lines()}
 	}

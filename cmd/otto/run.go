@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"sync"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -23,14 +23,14 @@ func (f *viewFlags) add(cmd *cobra.Command) {
 	cmd.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "print only the result")
 }
 
-func (a *app) view(f viewFlags) view {
+func (a *app) view(f viewFlags, out io.Writer) view {
 	switch {
 	case f.json:
-		return newJSONView(a.stdout)
+		return newJSONView(out)
 	case f.quiet:
-		return newQuietView(a.stdout, a.stdoutStyle())
+		return newQuietView(out, a.stdoutStyle())
 	}
-	return newLiveView(a.stdout, a.stdoutStyle())
+	return newLiveView(out, a.stdoutStyle())
 }
 
 // exitOfRun is the exit status section of the verbs that answer with a run's result.
@@ -48,7 +48,7 @@ func newRun(a *app) *cobra.Command {
 
 It uses the server of OTTO_URL, or the otto up of this machine, or starts a private one and stops it afterwards. Ctrl-C
 aborts the run and waits for the steps that always run; a second one kills it.` + exitOfRun(),
-		Example: examples("otto run", "otto run ci/release.yaml", "otto run --json | jq -r 'select(.log).log.text'"),
+		Example: examples("otto run", "otto run ci/release.yaml", "otto run --json | jq -r '.log.text // empty'"),
 		Args:    atMost(1, "directory or file"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			file, err := findOttofile(args)
@@ -78,7 +78,7 @@ aborts the run and waits for the steps that always run; a second one kills it.` 
 func (a *app) session(ctx context.Context, show viewFlags, start func(context.Context, *connection) (client.Run, error)) error {
 	survivePipes()
 	s := &session{app: a, signals: make(chan os.Signal, 3)}
-	signal.Notify(s.signals, append(endings[:len(endings):len(endings)], syscall.SIGPIPE)...)
+	signal.Notify(s.signals, endings...)
 	defer signal.Stop(s.signals)
 	ctx, s.cancel = context.WithCancelCause(ctx)
 	defer s.cancel(nil)
@@ -101,7 +101,7 @@ func (a *app) session(ctx context.Context, show viewFlags, start func(context.Co
 		return s.verdict(ctx, err)
 	}
 	s.started(c, created.Run)
-	w := &watcher{client: c.Client, run: client.RunNumber(created.Run), view: a.view(show), say: a.say}
+	w := &watcher{client: c.Client, run: client.RunNumber(created.Run), view: a.view(show, s.output()), say: a.say}
 	result, err := w.watch(ctx)
 	if err != nil {
 		return s.verdict(ctx, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"sync"
 	"syscall"
@@ -62,6 +63,24 @@ func (s *session) obey(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// output is where the run is shown. When nobody reads it any more, that ends the run like a signal. SIGPIPE itself says
+// too little: it comes for every connection that breaks.
+func (s *session) output() io.Writer { return &pipe{Writer: s.app.stdout, broken: s.signals} }
+
+type pipe struct {
+	io.Writer
+	broken chan<- os.Signal
+	once   sync.Once
+}
+
+func (p *pipe) Write(b []byte) (int, error) {
+	n, err := p.Writer.Write(b)
+	if errors.Is(err, syscall.EPIPE) {
+		p.once.Do(func() { p.broken <- syscall.SIGPIPE })
+	}
+	return n, err
 }
 
 // person says who sent a signal.
@@ -139,7 +158,7 @@ func (s *session) mindServer(ctx context.Context, c *connection) {
 // it, or killed it and did not wait for its end.
 func (s *session) leave(c *connection) {
 	if c.local != nil && c.local.file != nil {
-		if err := s.giveUp(c); err != nil {
+		if err := s.giveUp(c); err != nil && !c.local.plane.broken.Load() {
 			s.app.say("otto: %v", err)
 		}
 	}

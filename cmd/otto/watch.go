@@ -136,7 +136,7 @@ func (w *watcher) copyLog(ctx context.Context, task int64, attempt int, log task
 		w.say("otto: the log of task %d cannot be read: %v", task, err)
 	}
 	detail, err := w.client.TaskShow(context.WithoutCancel(ctx), task)
-	if err != nil {
+	if err != nil && ctx.Err() == nil {
 		w.say("otto: task %d cannot be read: %v", task, err)
 	}
 	log.close(stepsOf(detail, attempt))
