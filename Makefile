@@ -3,7 +3,7 @@
 GO ?= go
 TOOL = $(GO) tool -modfile=tools/go.mod
 
-.PHONY: run test check gen bench build deps clean help
+.PHONY: run test check gen bench chaos build deps clean help
 
 ## run: build otto, and let it build and test itself from its own Ottofile
 run: deps build
@@ -30,6 +30,10 @@ gen: deps build
 ## bench: measure Otto beside what this machine can do, within ten minutes; BENCH=--quick takes about one
 bench: deps build
 	@bin/otto bench $(BENCH)
+
+## chaos: break a whole Otto on purpose, and say whether its promises hold; CHAOS_TIME=3m, CHAOS_SEED=, CHAOS=-json
+chaos: deps build
+	@$(GO) run ./chaos -otto bin/otto -time $(or $(CHAOS_TIME),3m) $(if $(CHAOS_SEED),-seed $(CHAOS_SEED)) $(CHAOS)
 
 ## build: build bin/otto
 build:

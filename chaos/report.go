@@ -1,0 +1,139 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// report is the verdict and what it rests on.
+type report struct {
+	Passed   bool           `json:"passed"`
+	Seed     uint64         `json:"seed"`
+	Safety   time.Duration  `json:"safety_ns"`
+	Liveness time.Duration  `json:"liveness_ns"` // from the end of the faults until everything was finished
+	Looks    int            `json:"looks"`       // at all invariants, while faults were on
+	Counts   counts         `json:"counts"`
+	Runs     map[string]int `json:"runs"`       // by state
+	Attempts map[string]int `json:"attempts"`   // by how they ended
+	Done     map[string]int `json:"faults"`     // by kind
+	Faults   []fault        `json:"fault_list"` // in the order of their beginning
+	Broken   []breach       `json:"broken"`
+	Repeat   string         `json:"repeat"` // the shortest command that does it again
+	Dir      string         `json:"dir,omitempty"`
+
+	began time.Time
+	talk  io.Writer
+	keep  bool
+	mu    sync.Mutex
+	seen  map[string]bool
+}
+
+// counts are the sizes of what was judged.
+type counts struct {
+	Runs       int `json:"runs"`
+	Tasks      int `json:"tasks"`
+	Attempts   int `json:"attempts"`
+	Executions int `json:"executions"` // of steps
+	Events     int `json:"events"`
+	LogBytes   int `json:"log_bytes"`
+	Requests   int `json:"requests"`
+	Duplicated int `json:"duplicated"`
+	Delayed    int `json:"delayed"`
+	Lost       int `json:"lost"` // requests or answers
+	Operations int `json:"operations"`
+	Starts     int `json:"starts"` // of processes
+}
+
+// breach is a promise that was broken.
+type breach struct {
+	At      time.Duration `json:"at_ns"` // since the safety phase began
+	Promise string        `json:"promise"`
+	Detail  string        `json:"detail"`
+}
+
+func newReport(cfg config) *report {
+	repeat := fmt.Sprintf("go run ./chaos -time %s -seed %d", cfg.Time, cfg.Seed)
+	if len(cfg.Only) > 0 {
+		repeat += " -only " + strings.Join(cfg.Only, ",")
+	}
+	return &report{Seed: cfg.Seed, Repeat: repeat, Dir: cfg.Dir, began: time.Now(), talk: cfg.Talk, seen: map[string]bool{}}
+}
+
+// say tells whoever waits what is going on.
+func (r *report) say(format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	fmt.Fprintf(r.talk, "chaos: "+format+"\n", args...)
+}
+
+// broken notes a breach, once.
+func (r *report) broken(promise, detail string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.seen[promise+detail] {
+		return
+	}
+	r.seen[promise+detail] = true
+	r.Broken = append(r.Broken, breach{time.Since(r.began), promise, detail})
+	fmt.Fprintf(r.talk, "chaos: BROKEN: %s: %s\n", promise, detail)
+}
+
+func (r *report) conclude() {
+	r.Passed = len(r.Broken) == 0
+	r.Done = counted(r.Faults)
+	if r.Passed && !r.keep {
+		r.Dir = ""
+	}
+}
+
+// text is the report for people: the verdict last, where the eye is.
+func (r *report) text() string {
+	var b strings.Builder
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(&b, "%-10s %s\n", name, fmt.Sprintf(format, args...))
+	}
+	if !r.Passed {
+		b.WriteString("faults, since the beginning:\n")
+		for _, f := range byTime(r.Faults) {
+			fmt.Fprintf(&b, "  %s\n", f)
+		}
+	}
+	c := r.Counts
+	line("faults", "%d: %s", sum(r.Done), list(r.Done))
+	line("load", "%d runs (%s), %d tasks, %d attempts (%s), %d steps executed", c.Runs, list(r.Runs), c.Tasks, c.Attempts, list(r.Attempts), c.Executions)
+	line("traffic", "%d requests, %d of them sent twice, %d late, %d lost; %d process starts", c.Requests, c.Duplicated, c.Delayed, c.Lost, c.Starts)
+	line("judged", "%d looks at %d invariants under faults, %d events replayed, %d lease operations linearised, %.1f MB of logs compared",
+		r.Looks, len(always()), c.Events, c.Operations, float64(c.LogBytes)/1e6)
+	line("time", "%.0fs with faults, all finished %.1fs after them", r.Safety.Seconds(), r.Liveness.Seconds())
+	if r.Passed {
+		line("verdict", "passed, seed %d", r.Seed)
+		return b.String()
+	}
+	for _, broken := range r.Broken {
+		fmt.Fprintf(&b, "BROKEN     %7.2fs  %s: %s\n", broken.At.Seconds(), broken.Promise, broken.Detail)
+	}
+	line("verdict", "FAILED, seed %d: %d breaches; what the processes said is in %s", r.Seed, len(r.Broken), r.Dir)
+	line("repeat", "%s", r.Repeat)
+	return b.String()
+}
+
+func sum(m map[string]int) (n int) {
+	for _, k := range m {
+		n += k
+	}
+	return n
+}
+
+// list writes counts by name: "failed 3, succeeded 20".
+func list(m map[string]int) string {
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(m)) {
+		out = append(out, fmt.Sprint(name, " ", m[name]))
+	}
+	return strings.Join(out, ", ")
+}
