@@ -41,6 +41,10 @@ func sections() []section {
 		{"ceiling", "what bare SQL can commit", (*session).ceiling},
 		{"throughput", "tasks per second", (*session).throughput},
 		{"latency", "from cause to effect", (*session).latency},
+		{"logs", "a step's output", (*session).logs},
+		{"fleet", "idle agents", (*session).fleet},
+		{"growth", "cost per task as history grows", (*session).growth},
+		{"planning", "Ottofile to plan, in process", (*session).planning},
 	}
 }
 

@@ -19,6 +19,8 @@ type clocks struct {
 	events *follower
 	plans  struct{ noop, noopStages, real, realStages, endless, nobody string }
 	stops  []func()
+
+	claimed []int64 // tasks of the bare way
 }
 
 const loadAgents = 8

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -109,19 +110,8 @@ func (f *floor) cycle(ctx context.Context, l load) (int, error) {
 	if _, err := f.pool.Exec(ctx, floorInsert, l.batch); err != nil {
 		return 0, err
 	}
-	rows, err := f.pool.Query(ctx, floorClaim, l.batch)
+	ids, err := f.claim(ctx, l.batch)
 	if err != nil {
-		return 0, err
-	}
-	var ids []int64
-	for rows.Next() {
-		var id int64
-		if err := rows.Scan(&id); err != nil {
-			return 0, err
-		}
-		ids = append(ids, id)
-	}
-	if err := rows.Err(); err != nil {
 		return 0, err
 	}
 	for range ids {
@@ -134,6 +124,15 @@ func (f *floor) cycle(ctx context.Context, l load) (int, error) {
 	}
 	_, err = f.pool.Exec(ctx, floorFinish, ids)
 	return len(ids), err
+}
+
+// claim takes up to so many tasks that nobody else has.
+func (f *floor) claim(ctx context.Context, atMost int) ([]int64, error) {
+	rows, err := f.pool.Query(ctx, floorClaim, atMost)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[int64])
 }
 
 // spawn runs the cheapest shell.

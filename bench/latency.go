@@ -31,6 +31,7 @@ const (
 type probe struct {
 	names []string
 	take  func(ctx context.Context) ([]float64, error)
+	bare  func(ctx context.Context) (float64, error) // what bounds the first; may be nil
 }
 
 func (s *session) latency(ctx context.Context) error {
@@ -39,8 +40,11 @@ func (s *session) latency(ctx context.Context) error {
 		return err
 	}
 	defer c.close()
-	first, take := probe{[]string{figFirst}, c.first}, probe{[]string{figTake}, c.taken}
-	others := []probe{{[]string{figHandOn}, c.handOn}, {[]string{figStage, figBetween}, c.stages}, {[]string{figAbort}, c.abort}, {[]string{figEvent}, c.event}}
+	first, take := probe{[]string{figFirst}, c.first, c.bareFirst}, probe{[]string{figTake}, c.taken, c.bareTaken}
+	others := []probe{
+		{[]string{figHandOn}, c.handOn, c.bareHandOn}, {[]string{figStage, figBetween}, c.stages, c.bareStages},
+		{[]string{figAbort}, c.abort, nil}, {[]string{figEvent}, c.event, nil},
+	}
 	reached, err := c.reached(ctx)
 	if err != nil {
 		return err
@@ -94,23 +98,38 @@ func (c *clocks) measure(ctx context.Context, level string, rate float64, probes
 
 // sample takes one probe's samples.
 func (c *clocks) sample(ctx context.Context, level string, p probe) error {
-	taken := make([]samples, len(p.names))
+	taken, bare := make([]samples, len(p.names)), samples{}
 	for began, n := time.Now(), 0; n < c.s.size.samples && (n < fewest || time.Since(began) < c.s.size.patient); n++ {
 		if err := c.alive(); err != nil {
 			return err
 		}
-		ctx, cancel := context.WithTimeout(ctx, samplePatience)
-		values, err := p.take(ctx)
-		cancel()
+		values, floor, err := p.once(ctx)
 		if err != nil {
 			return err
 		}
 		for i, v := range values {
 			taken[i] = append(taken[i], v)
 		}
+		bare = append(bare, floor)
 	}
 	for i, name := range p.names {
-		c.s.report.add("latency", name+level, "ms", taken[i])
+		f := c.s.report.add("latency", name+level, "ms", taken[i])
+		if i == 0 && p.bare != nil {
+			f.beside(taken[i], bare)
+		}
 	}
 	return nil
 }
+
+// once takes one sample, and one of what bounds it.
+func (p probe) once(ctx context.Context) (values []float64, bare float64, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, samplePatience, errStuck)
+	defer cancel()
+	if values, err = p.take(ctx); err != nil || p.bare == nil {
+		return values, 0, err
+	}
+	bare, err = p.bare(ctx)
+	return values, bare, err
+}
+
+var errStuck = errors.New("nothing happens any more")

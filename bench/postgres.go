@@ -117,6 +117,7 @@ type work struct {
 	WAL        int64   // bytes written ahead
 	Writes     int64   // transactions that wrote; all databases
 	Statements int64   // sent by Otto's processes to one database
+	All        int64   // those, and where they are counted, what functions do
 	MS         float64 // of executing all counted statements that Otto sent
 	PlanMS     float64 // of planning, where it is counted
 	Buffers    int64   // pages touched by those that Otto sent
@@ -126,20 +127,20 @@ type work struct {
 func (p *postgres) work(ctx context.Context, database string) (w work, err error) {
 	const query = `
 select pg_current_wal_lsn() - '0/0'::pg_lsn, pg_snapshot_xmax(pg_current_snapshot())::text::bigint,
-       coalesce(sum(s.calls) filter (where s.toplevel), 0)::bigint,
+       coalesce(sum(s.calls) filter (where s.toplevel), 0)::bigint, coalesce(sum(s.calls), 0)::bigint,
        coalesce(sum(s.total_exec_time) filter (where s.toplevel), 0)::float8, coalesce(sum(s.total_plan_time), 0)::float8,
        coalesce(sum(s.shared_blks_hit + s.shared_blks_read) filter (where s.toplevel), 0)::bigint
   from pg_database d left join pg_stat_statements s on s.dbid = d.oid and s.userid in (select oid from pg_roles where rolname in ($2, $3))
  where d.datname = $1`
 	w.At = time.Now()
 	err = p.admin.QueryRow(ctx, query, database, migrations.App, migrations.Owner).
-		Scan(&w.WAL, &w.Writes, &w.Statements, &w.MS, &w.PlanMS, &w.Buffers)
+		Scan(&w.WAL, &w.Writes, &w.Statements, &w.All, &w.MS, &w.PlanMS, &w.Buffers)
 	return w, err
 }
 
 func (w work) since(before work) work {
 	return work{
-		At: w.At, WAL: w.WAL - before.WAL, Writes: w.Writes - before.Writes, Statements: w.Statements - before.Statements,
+		At: w.At, WAL: w.WAL - before.WAL, Writes: w.Writes - before.Writes, Statements: w.Statements - before.Statements, All: w.All - before.All,
 		MS: w.MS - before.MS, PlanMS: w.PlanMS - before.PlanMS, Buffers: w.Buffers - before.Buffers,
 	}
 }

@@ -3,7 +3,10 @@ package bench
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
+
+	"github.com/klauspost/compress/zstd"
 )
 
 // logLine is how long a line of a log is, with its end, in bytes.
@@ -25,4 +28,17 @@ func logText(random *rand.Rand, size int) []byte {
 		b.WriteString(line + strings.Repeat(".", logLine-1-len(line)) + "\n")
 	}
 	return []byte(b.String())
+}
+
+// packed is how many bytes are left of one, compressed in chunks of 1 MiB at the fastest level.
+func packed(text []byte) (float64, error) {
+	zip, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest))
+	if err != nil {
+		return 0, err
+	}
+	size := 0
+	for chunk := range slices.Chunk(text, 1<<20) {
+		size += len(zip.EncodeAll(chunk, nil))
+	}
+	return float64(size) / float64(len(text)), nil
 }
