@@ -122,7 +122,7 @@ func memoryGB() int {
 		return 0
 	}
 	const gb = 1 << 30
-	return int((uint64(info.Totalram)*uint64(info.Unit) + gb/2) / gb)
+	return int((info.Totalram*uint64(info.Unit) + gb/2) / gb)
 }
 
 // punchHole gives the file's space before offset back to the disk. Not every file system can; then it is freed later.

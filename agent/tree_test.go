@@ -116,7 +116,7 @@ func TestAStepsProcessesEndWithIt(t *testing.T) {
 func startProcess(t *testing.T, cfg agent.Config) *exec.Cmd {
 	t.Helper()
 	cfg.Shared, cfg.Log = false, nil
-	settings, err := json.Marshal(cfg)
+	settings, err := json.Marshal(cfg) //nolint:staticcheck // its TLS is nil
 	if err != nil {
 		t.Fatal(err)
 	}

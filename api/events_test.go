@@ -20,7 +20,7 @@ type sseEvent struct{ id, name, data string }
 // listen opens a stream and gives its events one by one; the channel is closed at its end.
 func (n *node) listen(ctx context.Context, path string, header ...string) <-chan sseEvent {
 	n.t.Helper()
-	req, err := http.NewRequestWithContext(ctx, "GET", n.server.URL+path, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, n.server.URL+path, nil)
 	if err != nil {
 		n.t.Fatal(err)
 	}
@@ -33,7 +33,7 @@ func (n *node) listen(ctx context.Context, path string, header ...string) <-chan
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	if resp.StatusCode != 200 || resp.Header.Get("Content-Type") != "text/event-stream" {
+	if resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != "text/event-stream" {
 		n.t.Fatalf("%s: %d %s", path, resp.StatusCode, resp.Header.Get("Content-Type"))
 	}
 	out := make(chan sseEvent)

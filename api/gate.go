@@ -126,7 +126,7 @@ func (g *gate) recovered(w *recorder, r *http.Request, fault any) {
 	if fault == nil {
 		return
 	}
-	if fault == http.ErrAbortHandler {
+	if fault == http.ErrAbortHandler { //nolint:errorlint // what a panic carries is not wrapped
 		panic(fault)
 	}
 	p := g.api.problem(r.Context(), fmt.Errorf("panic: %v", fault))

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -20,7 +21,7 @@ func TestMetrics(t *testing.T) {
 	n.do("reader", "GET", "/v1/runs/77", nil)
 	n.do("reader", "GET", "/nowhere", nil)
 	w := httptest.NewRecorder()
-	n.api.MetricsHandler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	n.api.MetricsHandler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	for _, want := range []string{
 		`otto_transitions_total{name="run_create"} 1`,
 		`otto_transitions_total{name="task_finish"} 1`,
@@ -39,7 +40,7 @@ func TestMetrics(t *testing.T) {
 	}
 	// With the database away the rest is still there.
 	w = httptest.NewRecorder()
-	unconnected(t).MetricsHandler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	unconnected(t).MetricsHandler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	if w.Code != 200 || strings.Contains(w.Body.String(), "otto_tasks_ready") || !strings.Contains(w.Body.String(), "otto_streams 0") {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}

@@ -48,6 +48,10 @@ func Open(ctx context.Context, c Config) (*pgxpool.Pool, error) {
 	set["lock_timeout"] = fmt.Sprint((timeout * 2 / 3).Milliseconds())
 	set["idle_in_transaction_session_timeout"] = fmt.Sprint(timeout.Milliseconds())
 	set["timezone"] = "UTC"
+	// Every statement is one that we wrote, with parameters: planning it for their values at each call costs more than
+	// it can gain.
+	set["plan_cache_mode"] = "force_generic_plan"
+	set["jit"] = "off"
 	pool, err := pgxpool.NewWithConfig(ctx, pc)
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)

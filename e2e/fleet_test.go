@@ -236,11 +236,6 @@ func (f *fleet) eventually(what string, ok func() bool) {
 // path is a file that steps and tests talk through; steps get a new workspace each, so its name is absolute.
 func (f *fleet) path(name string) string { return filepath.Join(f.dir, name) }
 
-func (f *fleet) exists(name string) bool {
-	_, err := os.Stat(f.path(name))
-	return err == nil
-}
-
 func (f *fleet) touch(name string) {
 	f.t.Helper()
 	if err := os.WriteFile(f.path(name), nil, 0o600); err != nil {

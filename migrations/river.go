@@ -44,6 +44,7 @@ func riverUp(ctx context.Context, db *sql.DB, target int) error {
 	return conn.Raw(func(driver any) error {
 		return pgx.BeginFunc(ctx, driver.(*stdlib.Conn).Conn(), func(tx pgx.Tx) error {
 			opts := &rivermigrate.MigrateOpts{TargetVersion: target}
+			//nolint:staticcheck // two steps are the way to batch them, see the top of the file
 			if _, err := migrator.MigrateTx(ctx, tx, rivermigrate.DirectionUp, opts); err != nil {
 				return fmt.Errorf("migrate River to version %d: %w", target, err)
 			}

@@ -57,7 +57,8 @@ func parseTokens(tokens token.Tokens) (file *ast.File, err error) {
 
 // syntaxError notes why the file is not YAML, and says what people usually mean by it.
 func syntaxError(r *report, err error) {
-	at, message := span{line: 1, column: 1, width: 1}, ""
+	at := span{line: 1, column: 1, width: 1}
+	var message string
 	if syntax, ok := errors.AsType[*yaml.SyntaxError](err); ok {
 		// Not Error(): it prints the file around the token, and is quadratic in the tokens of a line.
 		message = syntax.Message
