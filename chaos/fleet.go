@@ -35,6 +35,7 @@ type fleet struct {
 	links   map[string]*link // to Postgres, by member
 	doors   map[string]*door // to the API, by agent, and "users"
 	admin   *client.Client
+	token   string // the admin's
 }
 
 // newFleet brings everything up and waits until all agents are online.
@@ -123,7 +124,8 @@ func (f *fleet) startUsers(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("make the first token: %w: %s", err, &talk)
 	}
-	f.admin, err = client.New(client.Config{URL: f.doors["users"].url, Token: strings.TrimSpace(string(secret)), UserAgent: "otto-chaos"})
+	f.token = strings.TrimSpace(string(secret))
+	f.admin, err = client.New(client.Config{URL: f.doors["users"].url, Token: f.token, UserAgent: "otto-chaos"})
 	return err
 }
 

@@ -22,7 +22,7 @@ func judge(ctx context.Context, f *fleet, r *report, users *load) error {
 			return fmt.Errorf("the oracle could not look: %s", i.name)
 		}
 	}
-	for _, look := range []func(context.Context, *fleet, *report) error{count, judgeExecutions, judgeMachine} {
+	for _, look := range []func(context.Context, *fleet, *report) error{count, judgeExecutions, judgeMachine, judgeHistory, judgeEvents, judgeLogs} {
 		if err := look(ctx, f, r); err != nil {
 			return err
 		}

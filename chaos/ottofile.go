@@ -54,9 +54,12 @@ var scripts = []string{
 	"head -c 700000 /dev/zero | tr '\\0' x; exit %d",
 	"sleep 600 & echo left one behind; exit %d",
 	"trap '' TERM; sleep 1; echo stubborn; exit %d",
-	"[ $OTTO_ATTEMPT -ge 2 ] || exit 1; exit %d",
+	"for i in 1 2 3 4 5 6 7 8; do echo $i; sleep 0.5; done; exit %d",
 	"[ %d = 0 ] || kill -9 $$; sleep 0.3",
 }
+
+// flaky fails in the first attempt.
+const flaky = "[ $OTTO_ATTEMPT -ge 2 ]"
 
 // newOttofile makes a pipeline from the seed of a submission. Most of it succeeds, or nothing would get far.
 func newOttofile(r *rand.Rand, env map[string]string) string {
@@ -86,10 +89,11 @@ func newTask(r *rand.Rand, name string, env map[string]string) task {
 	t := task{Task: name, Env: env, AllowFailure: r.IntN(5) == 0, Always: r.IntN(8) == 0, OnLost: pick(r, "retry", "retry", "fail"), Timeout: "30s"}
 	if r.IntN(3) == 0 {
 		t.Retries = &retries{Limit: 1 + r.IntN(2), On: []string{"failed", "timeout", "lost"}, Delay: pick(r, "0s", "200ms", "1s")}
+		t.Steps = append(t.Steps, step{Name: "flaky", Sh: note + flaky})
 	}
 	for s := range 1 + r.IntN(3) {
 		code := 0
-		if r.IntN(12) == 0 {
+		if r.IntN(16) == 0 {
 			code = pick(r, 1, 2, 3, 75)
 		}
 		t.Steps = append(t.Steps, step{Name: fmt.Sprint("step-", s), Sh: note + fmt.Sprintf(pick(r, scripts...), code)})

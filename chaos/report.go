@@ -41,6 +41,7 @@ type counts struct {
 	Executions int `json:"executions"` // of steps
 	Events     int `json:"events"`
 	LogBytes   int `json:"log_bytes"`
+	Truncated  int `json:"truncated"` // logs whose agent died before it had sent all of them
 	Requests   int `json:"requests"`
 	Duplicated int `json:"duplicated"`
 	Delayed    int `json:"delayed"`
@@ -107,8 +108,8 @@ func (r *report) text() string {
 	line("faults", "%d: %s", sum(r.Done), list(r.Done))
 	line("load", "%d runs (%s), %d tasks, %d attempts (%s), %d steps executed", c.Runs, list(r.Runs), c.Tasks, c.Attempts, list(r.Attempts), c.Executions)
 	line("traffic", "%d requests, %d of them sent twice, %d late, %d lost; %d process starts", c.Requests, c.Duplicated, c.Delayed, c.Lost, c.Starts)
-	line("judged", "%d looks at %d invariants under faults, %d events replayed, %d lease operations linearised, %.1f MB of logs compared",
-		r.Looks, len(always()), c.Events, c.Operations, float64(c.LogBytes)/1e6)
+	line("judged", "%d looks at %d invariants under faults, %d events replayed, %d lease operations linearised, %.1f MB of logs compared (%d cut short by the death of their agent)",
+		r.Looks, len(always()), c.Events, c.Operations, float64(c.LogBytes)/1e6, c.Truncated)
 	line("time", "%.0fs with faults, all finished %.1fs after them", r.Safety.Seconds(), r.Liveness.Seconds())
 	if r.Passed {
 		line("verdict", "passed, seed %d", r.Seed)

@@ -7,10 +7,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/ottoci/otto/db"
 	"github.com/ottoci/otto/db/dbtest"
+	"github.com/ottoci/otto/transitions/replay"
 )
 
 // A random history of runs is rebuilt from its events alone: run, stages, tasks and the steps of every attempt.
@@ -29,8 +28,8 @@ func TestReplay(t *testing.T) {
 			}
 			h.settle()
 			for _, run := range h.runs {
-				if d := cmp.Diff(h.rows(run), h.replay(run)); d != "" {
-					t.Errorf("run %d: rows (-) and replayed events (+) differ:\n%s", run, d)
+				if d := must[string](t)(replay.Difference(h.ctx(), h.db.Owner, run)); d != "" {
+					t.Errorf("run %d:\n%s", run, d)
 				}
 				if row := h.runRow(run); row.FinishedAt == nil {
 					t.Errorf("run %d never ended: %s", run, h.states(run))
@@ -115,59 +114,4 @@ func (h *history) settle() {
 			return
 		}
 	}
-}
-
-// rows is the state of everything in a run, by name.
-func (h *history) rows(run int64) map[string]string {
-	h.t.Helper()
-	out := map[string]string{"run": h.runRow(run).State}
-	for _, s := range must[[]db.Stage](h.t)(h.q.StagesOfRun(h.ctx(), run)) {
-		out["stage "+s.Name] = s.State
-	}
-	for _, t := range must[[]db.TasksOfRunRow](h.t)(h.q.TasksOfRun(h.ctx(), run)) {
-		out["task "+t.Task.Name] = fmt.Sprint(t.Task.State, " attempt ", t.Task.Epoch)
-		for _, s := range must[[]db.Step](h.t)(h.q.StepsOfTask(h.ctx(), t.Task.ID)) {
-			out[fmt.Sprint("step ", t.Task.Name, " ", s.Epoch, ".", s.Index)] = s.State
-		}
-	}
-	return out
-}
-
-// replay rebuilds the same from the plan's names and the events.
-func (h *history) replay(run int64) map[string]string {
-	h.t.Helper()
-	out := map[string]string{}
-	states := map[string]string{"created": "pending", "started": "running", "requeued": "ready", "retrying": "ready"}
-	attempts := map[string]int32{}
-	for _, e := range h.events(run) {
-		entity, verb, _ := strings.Cut(e.Kind, ".")
-		state := verb
-		if s, ok := states[verb]; ok {
-			state = s
-		}
-		switch {
-		case e.Kind == "run.planned":
-			for _, s := range must[[]db.Stage](h.t)(h.q.StagesOfRun(h.ctx(), run)) {
-				out["stage "+s.Name] = "waiting"
-			}
-			for _, t := range must[[]db.TasksOfRunRow](h.t)(h.q.TasksOfRun(h.ctx(), run)) {
-				out["task "+t.Task.Name] = "waiting attempt 0"
-			}
-		case verb == "completed", e.Kind == "task.aborting", e.Kind == "task.interrupted", e.Kind == "task.revoked":
-		case entity == "run":
-			out["run"] = state
-		case entity == "stage":
-			out["stage "+e.Stage] = state
-		case entity == "task":
-			if e.Kind == "task.scheduled" {
-				attempts[e.Name] = *e.Epoch
-				out[fmt.Sprint("step ", e.Name, " ", *e.Epoch, ".0")] = "waiting"
-				out[fmt.Sprint("step ", e.Name, " ", *e.Epoch, ".1")] = "waiting"
-			}
-			out["task "+e.Name] = fmt.Sprint(state, " attempt ", attempts[e.Name])
-		case entity == "step":
-			out[fmt.Sprint("step ", e.Name, " ", *e.Epoch, ".", *e.Step)] = state
-		}
-	}
-	return out
 }

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"os/exec"
+	"slices"
+	"testing"
+	"time"
+)
+
+// A short run of everything, always with the same seed: what breaks here breaks within minutes elsewhere. Longer runs
+// with other seeds are `make chaos`.
+func TestChaos(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes half a minute")
+	}
+	if _, err := exec.LookPath("go"); err != nil {
+		t.Skip("it builds otto")
+	}
+	t.Parallel()
+	r, err := run(t.Context(), config{Time: 15 * time.Second, Settle: 2 * time.Minute, Seed: 5, Talk: t.Output()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Log(r.text())
+	if !r.Passed {
+		t.Errorf("%d promises are broken", len(r.Broken))
+	}
+	if r.Counts.Attempts == 0 || r.Looks == 0 || sum(r.Done) == 0 || r.Counts.Operations == 0 {
+		t.Error("nothing was done, so nothing is proved")
+	}
+}
+
+func TestSchedule(t *testing.T) {
+	t.Parallel()
+	one, again, other := schedule(1, time.Minute, nil), schedule(1, time.Minute, nil), schedule(2, time.Minute, nil)
+	if !slices.Equal(one, again) {
+		t.Error("the same seed has two lists of faults")
+	}
+	if slices.Equal(one, other) {
+		t.Error("two seeds have the same list of faults")
+	}
+	for _, f := range schedule(1, time.Minute, []string{"kill", "cut"}) {
+		if f.Kind != "kill" && f.Kind != "cut" {
+			t.Errorf("asked for two kinds, got %s", f)
+		}
+	}
+	if err := checkKinds([]string{"earthquake"}); err == nil {
+		t.Error("a fault that does not exist is taken")
+	}
+}
