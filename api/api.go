@@ -191,21 +191,24 @@ func (a *API) Stop() {
 	a.work.Wait()
 }
 
-// beatEvery is how often a node says that it is alive. Agents' leases are not judged while no node was.
-const beatEvery = 3 * time.Second
+// slowestBeat is how often a node says that it is alive, at least. Agents' leases are not judged while no node was.
+const slowestBeat = 3 * time.Second
 
-// beat says so at once and then again and again; an error is one beat less.
+// beat says so at once and then again and again, several times within a heartbeat; an error is one beat less.
 func (a *API) beat(ctx context.Context) {
 	failing := false
+	every := slowestBeat
 	for {
-		bounded, cancel := context.WithTimeout(ctx, beatEvery)
-		_, err := a.agents.ServerBeat(bounded, a.cfg.Name)
+		bounded, cancel := context.WithTimeout(ctx, slowestBeat)
+		settings, err := a.agents.ServerBeat(bounded, a.cfg.Name)
 		cancel()
-		if err != nil && !failing && ctx.Err() == nil {
+		if err == nil {
+			every = min(slowestBeat, settings.Heartbeat/4)
+		} else if !failing && ctx.Err() == nil {
 			a.log.WarnContext(ctx, "server beat was not stored", "error", err)
 		}
 		failing = err != nil
-		if !wait(ctx, beatEvery) {
+		if !wait(ctx, every) {
 			return
 		}
 	}

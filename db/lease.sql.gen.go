@@ -72,7 +72,7 @@ func (q *Queries) LeaseAborts(ctx context.Context, agents []int64) ([]LeaseAbort
 }
 
 const leaseByID = `-- name: LeaseByID :one
-select id, task_id, run_id, agent_id, epoch, granted_at, start_by, expires_at, started_at, deadline_at, abort_at, abort_level, abort_reason, ended_at, end_reason, exit_code, log_chunks, log_bytes, log_lines, log_total, log_sha256, log_done_at, log_object, log_index from leases where id = $1::uuid
+select id, task_id, run_id, agent_id, epoch, granted_at, start_by, expires_at, started_at, deadline_at, abort_at, abort_level, abort_reason, ended_at, end_reason, exit_code, log_chunks, log_bytes, log_lines, log_want, log_total, log_sha256, log_done_at, log_object, log_index from leases where id = $1::uuid
 `
 
 // LeaseByID reads one attempt.
@@ -99,6 +99,7 @@ func (q *Queries) LeaseByID(ctx context.Context, lease uuid.UUID) (Lease, error)
 		&i.LogChunks,
 		&i.LogBytes,
 		&i.LogLines,
+		&i.LogWant,
 		&i.LogTotal,
 		&i.LogSha256,
 		&i.LogDoneAt,
@@ -200,7 +201,7 @@ func (q *Queries) LeaseJudge(ctx context.Context, atMost int32) ([]LeaseJudgeRow
 }
 
 const leaseOfAttempt = `-- name: LeaseOfAttempt :one
-select l.id, l.task_id, l.run_id, l.agent_id, l.epoch, l.granted_at, l.start_by, l.expires_at, l.started_at, l.deadline_at, l.abort_at, l.abort_level, l.abort_reason, l.ended_at, l.end_reason, l.exit_code, l.log_chunks, l.log_bytes, l.log_lines, l.log_total, l.log_sha256, l.log_done_at, l.log_object, l.log_index from leases l join tasks t on t.id = l.task_id
+select l.id, l.task_id, l.run_id, l.agent_id, l.epoch, l.granted_at, l.start_by, l.expires_at, l.started_at, l.deadline_at, l.abort_at, l.abort_level, l.abort_reason, l.ended_at, l.end_reason, l.exit_code, l.log_chunks, l.log_bytes, l.log_lines, l.log_want, l.log_total, l.log_sha256, l.log_done_at, l.log_object, l.log_index from leases l join tasks t on t.id = l.task_id
  where l.task_id = $1::bigint and l.epoch = case when $2::int = 0 then t.epoch else $2::int end
 `
 
@@ -233,6 +234,7 @@ func (q *Queries) LeaseOfAttempt(ctx context.Context, arg LeaseOfAttemptParams) 
 		&i.LogChunks,
 		&i.LogBytes,
 		&i.LogLines,
+		&i.LogWant,
 		&i.LogTotal,
 		&i.LogSha256,
 		&i.LogDoneAt,
@@ -243,7 +245,7 @@ func (q *Queries) LeaseOfAttempt(ctx context.Context, arg LeaseOfAttemptParams) 
 }
 
 const leaseRenew = `-- name: LeaseRenew :many
-select id, task_id, run_id, agent_id, epoch, granted_at, start_by, expires_at, started_at, deadline_at, abort_at, abort_level, abort_reason, ended_at, end_reason, exit_code, log_chunks, log_bytes, log_lines, log_total, log_sha256, log_done_at, log_object, log_index from otto.lease_renew($1::bigint, $2::uuid[], $3::boolean)
+select id, task_id, run_id, agent_id, epoch, granted_at, start_by, expires_at, started_at, deadline_at, abort_at, abort_level, abort_reason, ended_at, end_reason, exit_code, log_chunks, log_bytes, log_lines, log_want, log_total, log_sha256, log_done_at, log_object, log_index from otto.lease_renew($1::bigint, $2::uuid[], $3::boolean)
 `
 
 type LeaseRenewParams struct {
@@ -282,6 +284,7 @@ func (q *Queries) LeaseRenew(ctx context.Context, arg LeaseRenewParams) ([]Lease
 			&i.LogChunks,
 			&i.LogBytes,
 			&i.LogLines,
+			&i.LogWant,
 			&i.LogTotal,
 			&i.LogSha256,
 			&i.LogDoneAt,
@@ -317,7 +320,7 @@ func (q *Queries) LeaseSource(ctx context.Context, arg LeaseSourceParams) (strin
 }
 
 const leasesActive = `-- name: LeasesActive :many
-select l.id, l.task_id, l.run_id, l.agent_id, l.epoch, l.granted_at, l.start_by, l.expires_at, l.started_at, l.deadline_at, l.abort_at, l.abort_level, l.abort_reason, l.ended_at, l.end_reason, l.exit_code, l.log_chunks, l.log_bytes, l.log_lines, l.log_total, l.log_sha256, l.log_done_at, l.log_object, l.log_index, t.name, a.name as agent from leases l join tasks t on t.id = l.task_id join agents a on a.id = l.agent_id
+select l.id, l.task_id, l.run_id, l.agent_id, l.epoch, l.granted_at, l.start_by, l.expires_at, l.started_at, l.deadline_at, l.abort_at, l.abort_level, l.abort_reason, l.ended_at, l.end_reason, l.exit_code, l.log_chunks, l.log_bytes, l.log_lines, l.log_want, l.log_total, l.log_sha256, l.log_done_at, l.log_object, l.log_index, t.name, a.name as agent from leases l join tasks t on t.id = l.task_id join agents a on a.id = l.agent_id
  where l.ended_at is null and ($1::bigint = 0 or l.agent_id = $1::bigint) and l.task_id > $2::bigint
  order by l.task_id limit $3::int
 `
@@ -364,6 +367,7 @@ func (q *Queries) LeasesActive(ctx context.Context, arg LeasesActiveParams) ([]L
 			&i.Lease.LogChunks,
 			&i.Lease.LogBytes,
 			&i.Lease.LogLines,
+			&i.Lease.LogWant,
 			&i.Lease.LogTotal,
 			&i.Lease.LogSha256,
 			&i.Lease.LogDoneAt,
@@ -383,13 +387,23 @@ func (q *Queries) LeasesActive(ctx context.Context, arg LeasesActiveParams) ([]L
 }
 
 const serverBeat = `-- name: ServerBeat :one
-select name, started_at, seen_at from otto.server_beat($1::text)
+select id, lease_ttl, heartbeat, start_within, grace, abort_silence, log_silence, max_interrupts, judge_from from otto.server_beat($1::text)
 `
 
-// ServerBeat says that an API node is alive.
-func (q *Queries) ServerBeat(ctx context.Context, name string) (Server, error) {
+// ServerBeat says that an API node is alive; it answers the settings.
+func (q *Queries) ServerBeat(ctx context.Context, name string) (Cluster, error) {
 	row := q.db.QueryRow(ctx, serverBeat, name)
-	var i Server
-	err := row.Scan(&i.Name, &i.StartedAt, &i.SeenAt)
+	var i Cluster
+	err := row.Scan(
+		&i.ID,
+		&i.LeaseTtl,
+		&i.Heartbeat,
+		&i.StartWithin,
+		&i.Grace,
+		&i.AbortSilence,
+		&i.LogSilence,
+		&i.MaxInterrupts,
+		&i.JudgeFrom,
+	)
 	return i, err
 }

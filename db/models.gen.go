@@ -63,6 +63,7 @@ type Lease struct {
 	LogChunks   int32
 	LogBytes    int64
 	LogLines    int64
+	LogWant     *int32
 	LogTotal    *int64
 	LogSha256   *string
 	LogDoneAt   *time.Time
@@ -102,12 +103,6 @@ type Run struct {
 	CreatedAt    time.Time
 	StartedAt    *time.Time
 	FinishedAt   *time.Time
-}
-
-type Server struct {
-	Name      string
-	StartedAt time.Time
-	SeenAt    time.Time
 }
 
 type Source struct {

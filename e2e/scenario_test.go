@@ -60,6 +60,34 @@ func TestScenarios(t *testing.T) {
 	}
 }
 
+// A step that is silent at first, or altogether, has its whole log all the same.
+func TestSilentSteps(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, 30*time.Second)
+	f.server(f.url)
+	f.worker()
+	f.agent("one", f.url)
+	end := f.end(f.submit("steps: [{sh: sleep 0.5; echo late}, {sh: sleep 0.3}, {sh: echo last; sleep 0.3}]"))
+	f.eventually("the log is compacted", func() bool { return f.number("select count(*) from leases where log_object is not null") == 1 })
+	task := end.Stages[0].Tasks[0].Task
+	if got := f.log(task, 0); got != "late\nlast\n" {
+		t.Errorf("the log is %q", got)
+	}
+	page, err := f.client().TaskLogPage(t.Context(), task, client.LogOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var marks []string
+	for _, r := range page.Items {
+		if r.Kind == client.SegmentBegin || r.Kind == client.SegmentEnd {
+			marks = append(marks, fmt.Sprint(r.Kind, " ", r.Step))
+		}
+	}
+	if got, want := strings.Join(marks, ", "), "begin 0, end 0, begin 1, end 1, begin 2, end 2"; got != want {
+		t.Errorf("marks: %s; want %s", got, want)
+	}
+}
+
 // Scenario A-01: the model of the state machine's author is taken as it stands, and comes back the same.
 func TestAncestorsModel(t *testing.T) {
 	t.Parallel()

@@ -52,7 +52,7 @@ func Start(ctx context.Context, c Config) (*Client, error) {
 		Workers:      workers,
 		Queues:       map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: c.MaxWorkers}},
 		PeriodicJobs: periodic(c),
-		Logger:       c.Logger,
+		Logger:       quietly(c.Logger),
 		ErrorHandler: &failures{log: c.Logger},
 		// A cooldown of 100 ms, the default, gives a median of 51 ms from insert to work; see docs/development.md.
 		FetchCooldown: 10 * time.Millisecond,

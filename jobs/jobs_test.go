@@ -226,7 +226,7 @@ func TestLogCompact(t *testing.T) {
 	}
 	want := hex.EncodeToString(sum.Sum(nil))
 	if _, err := p.q.TaskFinish(t.Context(), db.TaskFinishParams{Lease: lease.ID, Epoch: 1, Agent: agent, Steps: json.RawMessage(`[]`), Actor: "t",
-		Log: json.RawMessage(fmt.Sprintf(`{"bytes": %d, "sha256": %q}`, total, want))}); err != nil {
+		Log: json.RawMessage(fmt.Sprintf(`{"chunks": 70, "bytes": %d, "sha256": %q}`, total, want))}); err != nil {
 		t.Fatal(err)
 	}
 	p.eventually("the log is compacted", func() bool {

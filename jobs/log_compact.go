@@ -45,7 +45,7 @@ func (w *logCompact) Work(ctx context.Context, job *river.Job[logCompactArgs]) e
 	if _, gone := db.AsRefusal(err); gone {
 		return nil
 	}
-	if err != nil || lease.LogDoneAt == nil || lease.LogObject != nil || lease.LogBytes == 0 {
+	if err != nil || lease.LogDoneAt == nil || lease.LogObject != nil || lease.LogChunks == 0 {
 		return err
 	}
 	key := fmt.Sprintf("logs/%s/%s.zst", lease.GrantedAt.UTC().Format("2006-01-02"), lease.ID)

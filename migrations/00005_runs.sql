@@ -135,7 +135,8 @@ create table leases (
     log_chunks    int not null default 0,     -- received
     log_bytes     bigint not null default 0,  -- received, raw
     log_lines     bigint not null default 0,  -- line ends received
-    log_total     bigint,                     -- raw bytes that the agent says it sent, once it knows
+    log_want      int,                        -- chunks that there are, by the agent's word, once it knows
+    log_total     bigint,                     -- raw bytes in them, likewise
     log_sha256    text,
     log_done_at   timestamptz,                -- nothing more will come
     log_object    text,                       -- key in the object store after compaction
@@ -145,7 +146,7 @@ create table leases (
     constraint abort_has_level check ((abort_at is null) = (abort_level is null))
 ) with (fillfactor = 70);
 create index leases_active on leases (agent_id) where ended_at is null;
-create index leases_log_open on leases (id) where log_object is null and ended_at is not null and (log_bytes > 0 or log_done_at is null);
+create index leases_log_open on leases (id) where log_object is null and ended_at is not null and (log_chunks > 0 or log_done_at is null);
 
 -- steps of an attempt.
 create table steps (

@@ -45,7 +45,7 @@ select coalesce(r.source_digest, '')::text as digest from leases l join runs r o
  where l.id = @lease::uuid and l.agent_id = @agent::bigint and l.ended_at is null;
 
 -- name: ServerBeat :one
--- ServerBeat says that an API node is alive.
+-- ServerBeat says that an API node is alive; it answers the settings.
 select * from otto.server_beat(@name::text);
 
 -- name: ClusterSettings :one

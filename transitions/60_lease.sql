@@ -8,11 +8,11 @@ declare l leases;
 begin
     update leases
        set ended_at = clock(), end_reason = why, exit_code = lease_end.exit_code,
-           log_total = (log ->> 'bytes')::bigint, log_sha256 = log ->> 'sha256',
-           log_done_at = case when coalesce((log ->> 'bytes')::bigint, 0) <= log_bytes then clock() end
+           log_want = (log ->> 'chunks')::int, log_total = (log ->> 'bytes')::bigint, log_sha256 = log ->> 'sha256',
+           log_done_at = case when coalesce((log ->> 'chunks')::int, 0) <= log_chunks then clock() end
      where id = lease and ended_at is null
     returning * into l;
-    if l.log_done_at is not null and l.log_bytes > 0 then
+    if l.log_done_at is not null and l.log_chunks > 0 then
         perform enqueue('log_compact', jsonb_build_object('lease', lease));
     end if;
 end $$;
@@ -44,21 +44,26 @@ begin
        and (l.expires_at < clock() or l.deadline_at < clock() or (l.started_at is null and l.start_by < clock())
             or exists (select from agents a where a.id = l.agent_id and a.state in ('offline', 'disabled')))
        and lease_is(l, w.why)
-       and (w.why = 'agent_gone' or (c.judge_from <= clock() and exists (select from servers s where s.seen_at > clock() - c.heartbeat)))
+       and (w.why = 'agent_gone' or (c.judge_from <= clock() and servers_live()))
      order by l.id, w.n limit at_most;
 end $$;
 
--- server_beat says that an API node is alive. When none was for longer than a heartbeat, agents could not renew, so
--- every lease gets one full lease time from now before it is judged.
+-- servers_live says whether an API node was heard of lately. Lately is well within the time for which a lease that was
+-- renewed in time outlives its last renewal, so an outage is noticed before it makes any lease run out.
+create function otto.servers_live() returns boolean language plpgsql stable as $$
+begin
+    return exists (select from cluster c join servers s on s.seen_at > clock() - (c.lease_ttl - c.heartbeat) / 2);
+end $$;
+
+-- server_beat says that an API node is alive, and answers the settings. When none was for a while, agents could not renew,
+-- so every lease gets one full lease time from now before it is judged.
 create function otto.server_beat(name text)
-returns setof servers language plpgsql security definer set search_path = public, otto, pg_temp as $$
+returns setof cluster language plpgsql security definer set search_path = public, otto, pg_temp as $$
 #variable_conflict use_column
 begin
-    update cluster set judge_from = clock() + lease_ttl
-     where not exists (select from servers s where s.seen_at > clock() - cluster.heartbeat)
-       and judge_from < clock() + lease_ttl;
+    update cluster set judge_from = clock() + lease_ttl where not servers_live() and judge_from < clock() + lease_ttl;
     delete from servers where seen_at < clock() - interval '1 day';
-    return query insert into servers as s (name, started_at, seen_at) values (server_beat.name, clock(), clock())
-      on conflict (name) do update set seen_at = clock()
-    returning *;
+    insert into servers as s (name, started_at, seen_at) values (server_beat.name, clock(), clock())
+        on conflict (name) do update set seen_at = clock();
+    return query select * from cluster;
 end $$;

@@ -9,7 +9,7 @@ declare l leases;
 begin
     update leases
        set log_chunks = log_chunks + 1, log_bytes = log_bytes + log_append.bytes, log_lines = log_lines + lines,
-           log_done_at = case when log_bytes + log_append.bytes >= log_total then clock() end
+           log_done_at = case when log_chunks + 1 >= log_want then clock() end
      where id = lease and epoch = log_append.epoch and agent_id = agent and log_chunks = seq and log_done_at is null
     returning * into l;
     if not found then return log_wanted(lease, epoch, agent, seq, data); end if;
@@ -59,9 +59,9 @@ declare c cluster; given uuid[];
 begin
     select * into c from cluster;
     given := array(select id from leases where log_object is null and ended_at is not null
-                      and (log_bytes > 0 or log_done_at is null) and log_done_at is null and ended_at + c.log_silence < clock());
+                      and log_done_at is null and ended_at + c.log_silence < clock());
     update leases set log_done_at = clock() where id = any(given) and log_done_at is null;
-    perform enqueue('log_compact', jsonb_build_object('lease', l.id)) from leases l where l.id = any(given) and l.log_bytes > 0;
+    perform enqueue('log_compact', jsonb_build_object('lease', l.id)) from leases l where l.id = any(given) and l.log_chunks > 0;
     perform emit('log.truncated', actor, l.run_id, null, l.task_id, l.epoch, data => jsonb_build_object('bytes', l.log_bytes, 'total', l.log_total))
        from leases l where l.id = any(given);
 end $$;

@@ -10,7 +10,7 @@ begin
     perform enqueue('source_plan', jsonb_build_object('run', i)) from unnest(to_plan) i;
     to_advance := array(select r.id from runs r where r.finished_at is null and run_is_stuck(r.id) order by r.id limit 100);
     perform run_repair(i, actor) from unnest(to_advance) i;
-    to_compact := array(select l.id from leases l where l.log_object is null and l.ended_at is not null and l.log_bytes > 0
+    to_compact := array(select l.id from leases l where l.log_object is null and l.ended_at is not null and l.log_chunks > 0
                            and l.log_done_at < clock() - interval '5 seconds'
                            and not job_waits('log_compact', jsonb_build_object('lease', l.id)) limit 1000);
     perform enqueue('log_compact', jsonb_build_object('lease', i)) from unnest(to_compact) i;

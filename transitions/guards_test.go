@@ -107,7 +107,7 @@ func TestEveryReportIsFenced(t *testing.T) {
 	w.start(l)
 	check("running", l)
 	must[int32](t)(w.append(l, 0, "x\n"))
-	w.finishWithLog(l, 2)
+	w.finishWithLog(l, 1, 2)
 	check("finished", l)
 }
 

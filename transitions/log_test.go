@@ -15,10 +15,10 @@ func (w *world) append(l held, seq int, data string) (int32, error) {
 		Lines: 1, Segments: json.RawMessage(`[]`), Data: []byte(data)})
 }
 
-func (w *world) finishWithLog(l held, bytes int) {
+func (w *world) finishWithLog(l held, chunks, bytes int) {
 	w.t.Helper()
 	must[db.Task](w.t)(w.q.TaskFinish(w.ctx(), db.TaskFinishParams{Lease: l.ID, Epoch: l.Epoch, Agent: l.AgentID, Steps: json.RawMessage(`[]`),
-		Log: json.RawMessage(fmt.Sprintf(`{"bytes": %d, "sha256": "x"}`, bytes)), Actor: "agent"}))
+		Log: json.RawMessage(fmt.Sprintf(`{"chunks": %d, "bytes": %d, "sha256": "x"}`, chunks, bytes)), Actor: "agent"}))
 }
 
 func (w *world) compactions() int {
@@ -45,16 +45,17 @@ func TestLogAppend(t *testing.T) {
 	_, err := w.append(l, 0, "other\n")
 	wantRefusal(t, err, db.Conflict, "was sent before with other bytes")
 
-	w.finishWithLog(l, 14)
+	w.finishWithLog(l, 4, 14)
 	if n := w.compactions(); n != 0 {
 		t.Error("compacted before the log was complete")
 	}
 	want(2, "three\n", 3) // after the result
 	want(2, "three\n", 3)
+	want(3, "", 4) // the last holds marks only
 	if n := w.compactions(); n != 1 {
 		t.Errorf("%d compactions, want 1", n)
 	}
-	_, err = w.append(l, 3, "more\n")
+	_, err = w.append(l, 4, "more\n")
 	wantRefusal(t, err, db.Conflict, "is over (finished): cannot append to its log")
 
 	must[[]db.Lease](t)(w.q.LogCompact(w.ctx(), db.LogCompactParams{Lease: l.ID, Object: "logs/x", IndexAt: 3}))
@@ -89,11 +90,11 @@ func TestReconcile(t *testing.T) {
 	w.run("steps: [{sh: a}]")
 	l := w.leaseOne(agent)
 	must[int32](t)(w.append(l, 0, "one\n"))
-	w.finishWithLog(l, 4)
+	w.finishWithLog(l, 1, 4)
 	silent := w.run("steps: [{sh: b}]")
 	l = w.leaseOne(agent)
 	must[int32](t)(w.append(l, 0, "one\n"))
-	w.finishWithLog(l, 100) // the rest never comes
+	w.finishWithLog(l, 9, 100) // the rest never comes
 	source := "sha256:" + fmt.Sprintf("%064d", 0)
 	must[db.Source](t)(w.q.SourceStore(w.ctx(), db.SourceStoreParams{Digest: source, Actor: "t"}))
 	must[db.Run](t)(w.q.RunCreate(w.ctx(), db.RunCreateParams{Project: "p", Source: &source, Actor: "t"}))

@@ -42,7 +42,7 @@ func must[T any](t testing.TB) func(T, error) T {
 	}
 }
 
-func (w *world) beat() { must[db.Server](w.t)(w.q.ServerBeat(w.ctx(), "api")) }
+func (w *world) beat() { must[db.Cluster](w.t)(w.q.ServerBeat(w.ctx(), "api")) }
 
 // agent enrols an agent that offers what is given as JSON.
 func (w *world) agent(offers string) int64 {
