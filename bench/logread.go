@@ -111,10 +111,13 @@ func (p *press) open(ctx context.Context, task, line int64) (float64, error) {
 	return ms(time.Since(began)), err
 }
 
+// viewedBytes is how much of the text a crowd reads.
+const viewedBytes = 16 << 20
+
 // viewers measures one log with many readers, who are there before its first byte.
 func (p *press) viewers(ctx context.Context) error {
-	const times = 1
-	script := p.marks.say("begins") + "; read _ < " + p.gate + "; cat " + p.text + "; " + p.marks.say("ended")
+	bytes := min(p.unit, viewedBytes)
+	script := p.marks.say("begins") + "; read _ < " + p.gate + fmt.Sprintf("; head -c %d %s; ", bytes, p.text) + p.marks.say("ended")
 	settled, _, err := memory(p.server.pid())
 	if err != nil {
 		return err
@@ -130,7 +133,7 @@ func (p *press) viewers(ctx context.Context) error {
 	for i := range crowd {
 		crowd[i] = ids[0]
 	}
-	readers := p.read(ctx, crowd, times*p.unit)
+	readers := p.read(ctx, crowd, bytes)
 	began := time.Now()
 	if err := p.unlock(); err != nil {
 		return err
@@ -144,7 +147,7 @@ func (p *press) viewers(ctx context.Context) error {
 	}
 	name := fmt.Sprintf("%d viewers of one log", len(crowd))
 	_, peak, err := memory(p.server.pid())
-	p.s.report.add("logs", name+", all together", "MB/s", samples{float64(p.unit*len(crowd)) / 1e6 / time.Since(began).Seconds()})
+	p.s.report.add("logs", name+", all together", "MB/s", samples{float64(bytes*len(crowd)) / 1e6 / time.Since(began).Seconds()})
 	p.s.report.add("logs", name+", step's end → the last has all", "ms", samples{ms(time.Since(ended.at))})
 	p.s.report.add("logs", name+", growth of the server's memory", "MiB", samples{float64(peak-settled) / (1 << 20)})
 	return err

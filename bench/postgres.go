@@ -154,7 +154,7 @@ func (p *postgres) forget(ctx context.Context) error {
 // statements lists where the time of tasks went, the dearest first.
 func (p *postgres) statements(ctx context.Context, database string, tasks, atMost int) ([]Statement, error) {
 	const query = `
-select s.calls / $2::float8, s.total_exec_time / $2, s.total_plan_time / $2, s.rows / $2::float8, s.toplevel, s.query
+select s.calls / $2::float8, s.total_exec_time / $2, s.total_plan_time / $2, s.rows / $2::float8, (s.shared_blks_hit + s.shared_blks_read) / $2::float8, s.toplevel, s.query
   from pg_stat_statements s join pg_database d on d.oid = s.dbid join pg_roles r on r.oid = s.userid
  where d.datname = $1 and r.rolname in ($4, $5) order by s.total_exec_time desc limit $3`
 	rows, err := p.admin.Query(ctx, query, database, float64(tasks), atMost, migrations.App, migrations.Owner)

@@ -63,13 +63,13 @@ func (r *Report) writeStatements(b *strings.Builder) {
 		return
 	}
 	fmt.Fprintf(b, "\nwhere a task's time in Postgres goes (* sent by Otto, the others inside of functions; times contain what is called)\n")
-	rows := [][]string{{"ms/task", "plan ms", "calls/task", "rows/task", ""}}
+	rows := [][]string{{"ms/task", "plan ms", "calls/task", "rows/task", "pages/task", ""}}
 	for _, s := range r.Statements {
 		star := "  "
 		if s.Top {
 			star = "* "
 		}
-		rows = append(rows, []string{fmt.Sprintf("%.3f", s.MS), fmt.Sprintf("%.3f", s.Plan), fmt.Sprintf("%.2f", s.Calls), fmt.Sprintf("%.2f", s.Rows), star + clip(s.Query)})
+		rows = append(rows, []string{fmt.Sprintf("%.3f", s.MS), fmt.Sprintf("%.3f", s.Plan), fmt.Sprintf("%.2f", s.Calls), fmt.Sprintf("%.2f", s.Rows), fmt.Sprintf("%.1f", s.Pages), star + clip(s.Query)})
 	}
 	writeTable(b, rows)
 }

@@ -51,7 +51,8 @@ type Statement struct {
 	MS    float64 `json:"ms_per_task"` // of execution, with what it calls
 	Plan  float64 `json:"plan_ms_per_task"`
 	Rows  float64 `json:"rows_per_task"`
-	Top   bool    `json:"top"` // sent by a process of Otto, not by a function
+	Pages float64 `json:"pages_per_task"` // of 8 KiB that it touches in the buffers, with what it calls
+	Top   bool    `json:"top"`            // sent by a process of Otto, not by a function
 	Query string  `json:"query"`
 }
 

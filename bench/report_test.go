@@ -30,8 +30,8 @@ latency: from cause to effect
   submit → first instruction, idle  50.5 ms  p99 99.0, max 100 (100)
 
 where a task's time in Postgres goes (* sent by Otto, the others inside of functions; times contain what is called)
-  ms/task  plan ms  calls/task  rows/task
-  2.500    0.000    1.00        0.00       * select 1
+  ms/task  plan ms  calls/task  rows/task  pages/task
+  2.500    0.000    1.00        0.00       0.0         * select 1
 
 verdicts
                                          measured  bar     stretch  verdict

@@ -24,7 +24,7 @@ type size struct {
 func fullSize() size {
 	return size{
 		cell: 700 * time.Millisecond, rounds: 5, round: 2 * time.Second, runs: 8, warm: 300,
-		samples: 1000, patient: 14 * time.Second,
+		samples: 1000, patient: 10 * time.Second,
 		logMB: 1024, viewers: 200,
 		fleets: []int{100, 1000, 5000}, idle: 12 * time.Second,
 		history: []int{0, 100_000, 1_000_000}, backlog: 100_000, cost: 400,
