@@ -119,7 +119,7 @@ create table leases (
     id            uuid primary key,
     task_id       bigint not null references tasks on delete cascade,
     run_id        bigint not null,  -- the task's; no key of its own, which would lock the run at each grant
-    agent_id      bigint not null references agents on delete restrict,
+    agent_id      bigint not null,  -- agents are never deleted; a key would lock the agent's row at each grant
     epoch         int not null check (epoch > 0),
     granted_at    timestamptz not null,
     start_by      timestamptz not null,

@@ -14,9 +14,8 @@ create table events (
     step      int,
     actor     text not null,
     data      jsonb not null default '{}',
-    primary key (id, at)
+    primary key (tx, id, at)
 ) partition by range (at);
-create index events_tail on events (tx, id);
 create index events_run on events (run_id, tx, id) where run_id is not null;
 create table events_default partition of events default;
 

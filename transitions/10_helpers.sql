@@ -43,6 +43,17 @@ begin
     perform otto.wake('event');
 end $$;
 
+-- emit_end appends the two events of an end: the outcome, then completed.
+create function otto.emit_end(entity text, state text, actor text, run bigint, stage bigint default null, task bigint default null,
+                              epoch int default null, step int default null, data jsonb default '{}')
+returns void language plpgsql as $$
+begin
+    insert into public.events (at, kind, run_id, stage_id, task_id, epoch, step, actor, data)
+    values (otto.clock(), entity || '.' || state, run, stage, task, epoch, step, actor, jsonb_strip_nulls(data)),
+           (otto.clock(), entity || '.completed', run, stage, task, epoch, step, actor, jsonb_build_object('state', state));
+    perform otto.wake('event');
+end $$;
+
 -- enqueue inserts one River job and wakes one worker. It is the only writer of river_job outside River itself.
 create function otto.enqueue(kind text, args jsonb, queue text default 'default', at timestamptz default null)
 returns void language plpgsql as $$

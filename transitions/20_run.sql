@@ -6,8 +6,11 @@ returns setof runs language plpgsql security definer set search_path = public, o
 #variable_conflict use_column
 declare r runs; p bigint;
 begin
-    insert into projects (name, created_at) values (project, clock()) on conflict (name) do nothing;
     select id into p from projects where name = project;
+    if not found then
+        insert into projects (name, created_at) values (project, clock()) on conflict (name) do nothing;
+        select id into p from projects where name = project;
+    end if;
     insert into runs (project_id, source_digest, ottofile, plan_digest, rerun_of, created_by, created_at)
     values (p, source, run_create.ottofile, plan, run_create.rerun_of, actor, clock())
     returning * into r;
@@ -143,6 +146,5 @@ end $$;
 create function otto.run_ended(r runs, actor text)
 returns void language plpgsql as $$
 begin
-    perform emit('run.' || r.state, actor, r.id, data => jsonb_build_object('reason', r.reason, 'warnings', r.warnings));
-    perform emit('run.completed', actor, r.id, data => jsonb_build_object('state', r.state));
+    perform emit_end('run', r.state, actor, r.id, data => jsonb_build_object('reason', r.reason, 'warnings', r.warnings));
 end $$;

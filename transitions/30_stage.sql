@@ -55,7 +55,7 @@ begin
     update stages set severity = severity(state) where id = any(passed);
     update runs set severity = greatest(severity, (select max(s.severity) from stages s where s.id = any(passed))) where id = run;
 
-    perform emit('stage.' || s.state, actor, run, s.id), emit('stage.completed', actor, run, s.id)
+    perform emit_end('stage', s.state, actor, run, s.id)
        from (select * from stages where id = any(passed) order by index) s;
 end $$;
 
@@ -86,7 +86,6 @@ begin
     if not found then return; end if;
     update runs set severity = greatest(severity, s.severity), warnings = warnings or s.warnings where id = s.run_id;
 
-    perform emit('stage.' || s.state, actor, s.run_id, s.id, data => jsonb_build_object('warnings', nullif(s.warnings, false)));
-    perform emit('stage.completed', actor, s.run_id, s.id);
+    perform emit_end('stage', s.state, actor, s.run_id, s.id, data => jsonb_build_object('warnings', nullif(s.warnings, false)));
     perform run_advance(s.run_id, actor);
 end $$;

@@ -20,7 +20,7 @@ declare changed bigint[];
 begin
     with u as (update tasks set state = 'skipped', finished_at = clock() where id = any(ids) and state = 'waiting' returning id)
     select array_agg(id) into changed from u;
-    perform emit('task.skipped', actor, t.run_id, t.stage_id, t.id), emit('task.completed', actor, t.run_id, t.stage_id, t.id)
+    perform emit_end('task', t.state, actor, t.run_id, t.stage_id, t.id)
        from (select * from tasks where id = any(changed) order by id) t;
     return coalesce(cardinality(changed), 0);
 end $$;
@@ -146,9 +146,8 @@ begin
 
     forgiven := r.allow_failure and not (ordered and outcome = 'aborted') and severity(outcome) >= severity('unstable');
     effective := case when forgiven then severity('succeeded') else severity(outcome) end;
-    perform emit('task.' || outcome, actor, r.run_id, r.stage_id, r.id, r.epoch,
-                 data => jsonb_build_object('exit_code', r.exit_code, 'reason', r.reason, 'forgiven', nullif(forgiven, false)));
-    perform emit('task.completed', actor, r.run_id, r.stage_id, r.id, r.epoch, data => jsonb_build_object('state', outcome));
+    perform emit_end('task', outcome, actor, r.run_id, r.stage_id, r.id, r.epoch,
+                     data => jsonb_build_object('exit_code', r.exit_code, 'reason', r.reason, 'forgiven', nullif(forgiven, false)));
     if effective >= severity('aborted') and not ordered then
         perform tasks_abort(r.run_id, s.id, false, 'sibling_failed', actor) from stages s where s.id = r.stage_id and s.mode = 'fanout';
     end if;

@@ -27,8 +27,7 @@ begin
 
     perform emit('task.aborting', actor, t.run_id, t.stage_id, t.id, t.epoch, data => jsonb_build_object('reason', tasks_abort.reason))
        from tasks t where t.id = any(told);
-    perform emit('task.aborted', actor, t.run_id, t.stage_id, t.id, data => jsonb_build_object('reason', t.reason)),
-            emit('task.completed', actor, t.run_id, t.stage_id, t.id, data => jsonb_build_object('state', t.state))
+    perform emit_end('task', t.state, actor, t.run_id, t.stage_id, t.id, data => jsonb_build_object('reason', t.reason))
        from (select * from tasks where id = any(stopped) order by id) t;
     perform stages_aborted(stopped, actor);
     perform wake('abort');

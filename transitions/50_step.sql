@@ -57,16 +57,12 @@ end $$;
 create function otto.steps_announce(t tasks, begun int[], ended int[], actor text)
 returns void language plpgsql as $$
 begin
-    perform emit(e.kind, actor, t.run_id, t.stage_id, t.id, t.epoch, e.index, e.data)
-       from (select s.index, 1 as n, 'step.started' as kind, '{}'::jsonb as data from steps s
-              where s.task_id = t.id and s.epoch = t.epoch and s.index = any(begun)
-             union all
-             select s.index, 2, 'step.' || s.state, jsonb_build_object('exit_code', s.exit_code, 'reason', s.reason) from steps s
-              where s.task_id = t.id and s.epoch = t.epoch and s.index = any(ended)
-             union all
-             select s.index, 3, 'step.completed', jsonb_build_object('state', s.state) from steps s
-              where s.task_id = t.id and s.epoch = t.epoch and s.index = any(ended)
-             order by 1, 2) e;
+    perform case when e.ends then emit_end('step', e.state, actor, t.run_id, t.stage_id, t.id, t.epoch, e.index, e.data)
+                 else emit('step.started', actor, t.run_id, t.stage_id, t.id, t.epoch, e.index) end
+       from (select s.index, k.ends, s.state, jsonb_build_object('exit_code', s.exit_code, 'reason', s.reason) as data
+               from steps s, (values (false), (true)) k(ends)
+              where s.task_id = t.id and s.epoch = t.epoch and s.index = any(case when k.ends then ended else begun end)
+              order by s.index, k.ends) e;
 end $$;
 
 -- steps_close ends the steps that an ending attempt leaves open: running ones are aborted, waiting ones skipped. Internal.
