@@ -47,7 +47,7 @@ func (r *rig) age(ctx context.Context, p past, c *course) error {
 	if err != nil {
 		return err
 	}
-	_, err = conn.Exec(ctx, "vacuum analyze")
+	_, err = conn.Exec(ctx, "vacuum analyze") //nolint:misspell // SQL is American
 	return err
 }
 

@@ -34,11 +34,11 @@ func fullSize() size {
 
 func quickSize() size {
 	return size{
-		cell: 150 * time.Millisecond, rounds: 3, round: 700 * time.Millisecond, runs: 4, warm: 100,
-		samples: 200, patient: 4 * time.Second,
-		logMB: 96, viewers: 50,
-		fleets: []int{100, 1000}, idle: 5 * time.Second,
-		history: []int{0, 20_000}, backlog: 10_000, cost: 150,
+		cell: 100 * time.Millisecond, rounds: 3, round: 600 * time.Millisecond, runs: 4, warm: 100,
+		samples: 200, patient: 2 * time.Second,
+		logMB: 64, viewers: 50,
+		fleets: []int{100, 1000}, idle: 3 * time.Second,
+		history: []int{0, 10_000}, backlog: 5000, cost: 100,
 		plans: []int{1000, 10_000},
 	}
 }
