@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net/http"
 	"sync"
 	"time"
 
@@ -27,6 +28,7 @@ type load struct {
 	reruns   map[int64]int    // run → how often its repetition was asked for
 	repeated map[int64]int64  // acknowledged repetition → of which run
 	aborted  int              // acknowledged aborts
+	invalid  error            // an Ottofile of ours was refused: a mistake of the harness
 }
 
 const (
@@ -87,6 +89,7 @@ func (l *load) submit(ctx context.Context, r *rand.Rand, n uint64) {
 	} else {
 		plan, err := l.f.admin.PlanCreate(ctx, client.PlanCreate{Ottofile: text, File: "Ottofile.yaml"})
 		if err != nil {
+			l.refuse(err)
 			return
 		}
 		create.Plan = plan.Digest
@@ -99,6 +102,15 @@ func (l *load) submit(ctx context.Context, r *rand.Rand, n uint64) {
 	defer l.mu.Unlock()
 	l.acked[create.Project] = run.Run
 	l.known = append(l.known, run.Run)
+}
+
+// refuse notes an answer that says that the load itself is wrong.
+func (l *load) refuse(err error) {
+	if client.IsStatus(err, http.StatusUnprocessableEntity) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.invalid = err
+	}
 }
 
 // pack makes a source bundle of one Ottofile.

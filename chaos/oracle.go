@@ -157,6 +157,9 @@ func workspaces(f *fleet) (found []string) {
 func judgePromises(ctx context.Context, f *fleet, r *report, users *load) error {
 	users.mu.Lock()
 	defer users.mu.Unlock()
+	if users.invalid != nil {
+		return fmt.Errorf("the load is wrong: %w", users.invalid)
+	}
 	for project, run := range users.acked {
 		n, err := f.number(ctx, "select count(*) from runs r join projects p on p.id = r.project_id where r.id = $1 and p.name = $2", run, project)
 		if err != nil {

@@ -88,7 +88,7 @@ func newStage(r *rand.Rand, name string, env map[string]string) stage {
 func newTask(r *rand.Rand, name string, env map[string]string) task {
 	t := task{Task: name, Env: env, AllowFailure: r.IntN(5) == 0, Always: r.IntN(8) == 0, OnLost: pick(r, "retry", "retry", "fail"), Timeout: "30s"}
 	if r.IntN(3) == 0 {
-		t.Retries = &retries{Limit: 1 + r.IntN(2), On: []string{"failed", "timeout", "lost"}, Delay: pick(r, "0s", "200ms", "1s")}
+		t.Retries = &retries{Limit: 1 + r.IntN(2), On: []string{"failed", "timeout", "lost"}, Delay: pick(r, "1ms", "200ms", "1s")}
 		t.Steps = append(t.Steps, step{Name: "flaky", Sh: note + flaky})
 	}
 	for s := range 1 + r.IntN(3) {
