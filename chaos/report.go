@@ -28,7 +28,6 @@ type report struct {
 
 	began time.Time
 	talk  io.Writer
-	keep  bool
 	mu    sync.Mutex
 	seen  map[string]bool
 }
@@ -87,9 +86,6 @@ func (r *report) broken(promise, detail string) {
 func (r *report) conclude() {
 	r.Passed = len(r.Broken) == 0
 	r.Done = counted(r.Faults)
-	if r.Passed && !r.keep {
-		r.Dir = ""
-	}
 }
 
 // text is the report for people: the verdict last, where the eye is.

@@ -12,7 +12,8 @@ import (
 // run does the whole: a fleet, the safety phase, the liveness phase, the oracle. An error means that nothing was found
 // out; broken promises are in the report.
 func run(ctx context.Context, cfg config) (_ *report, err error) {
-	if cfg.Dir == "" {
+	keep := cfg.Dir != ""
+	if !keep {
 		if cfg.Dir, err = os.MkdirTemp("", "otto-chaos-"); err != nil {
 			return nil, err
 		}
@@ -22,9 +23,9 @@ func run(ctx context.Context, cfg config) (_ *report, err error) {
 	}
 	r := newReport(cfg)
 	r.say("seed %d: bringing up %d API nodes, %d workers, %d agents in %s", cfg.Seed, apiNodes, workers, agents, cfg.Dir)
-	f, err := newFleet(ctx, cfg)
+	f, err := bringUp(ctx, cfg)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("bring up the fleet in %s: %w", cfg.Dir, err)
 	}
 	err = try(ctx, cfg, f, r)
 	endErr := f.end(ctx)
@@ -36,10 +37,20 @@ func run(ctx context.Context, cfg config) (_ *report, err error) {
 	}
 	afterEnd(f, r)
 	r.conclude()
-	if r.Passed && !r.keep {
+	if r.Passed && !keep {
+		r.Dir = ""
 		return r, os.RemoveAll(cfg.Dir)
 	}
 	return r, nil
+}
+
+// startPatience is how long a fleet may take to come up while nothing is wrong.
+const startPatience = 2 * time.Minute
+
+func bringUp(ctx context.Context, cfg config) (*fleet, error) {
+	ctx, cancel := context.WithTimeout(ctx, startPatience)
+	defer cancel()
+	return newFleet(ctx, cfg)
 }
 
 // try breaks the fleet, heals it, and judges it.
