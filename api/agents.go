@@ -32,16 +32,13 @@ func (a *API) registerAgents() {
 	handle(a, "agent-bye", doc{summary: "Say that the agent program ends"}, a.agentBye)
 }
 
-// chunkBytes is the raw size that agents are asked to fill a log chunk with; up to maxChunkBytes is taken.
-const (
-	chunkBytes    = 256 << 10
-	maxChunkBytes = 1 << 20
-)
+// maxChunkBytes is the largest raw size of a log chunk. Agents are asked to fill it: each chunk costs a request and a commit.
+const maxChunkBytes = 1 << 20
 
 func settings(c db.Cluster) client.AgentSettings {
 	return client.AgentSettings{
 		LeaseTTLMS: c.LeaseTtl.Milliseconds(), HeartbeatMS: c.Heartbeat.Milliseconds(), GraceMS: c.Grace.Milliseconds(),
-		ChunkBytes: chunkBytes, Protocol: []string{"log-zstd"},
+		ChunkBytes: maxChunkBytes, Protocol: []string{"log-zstd"},
 	}
 }
 

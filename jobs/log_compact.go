@@ -18,7 +18,7 @@ import (
 	"github.com/ottoci/otto/store"
 )
 
-// compactBatch is how many chunks are in memory at once, each up to 256 KiB raw.
+// compactBatch is how many chunks are in memory at once, each up to 1 MiB raw.
 const compactBatch = 32
 
 type logCompactArgs struct {
