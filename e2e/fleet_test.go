@@ -187,12 +187,17 @@ func (f *fleet) submit(ottofile string) int64 {
 	return run.Run
 }
 
-func (f *fleet) show(run int64) client.RunDetail {
+// show reads a run; while the database is away it asks again.
+func (f *fleet) show(run int64) (detail client.RunDetail) {
 	f.t.Helper()
-	detail, err := f.client().RunShow(f.t.Context(), fmt.Sprint(run))
-	if err != nil {
-		f.t.Fatal(err)
-	}
+	f.eventually("the server answers", func() (ok bool) {
+		var err error
+		detail, err = f.client().RunShow(f.t.Context(), fmt.Sprint(run))
+		if err != nil && !client.IsStatus(err, http.StatusServiceUnavailable) {
+			f.t.Fatal(err)
+		}
+		return err == nil
+	})
 	return detail
 }
 
