@@ -175,7 +175,7 @@ func TestDocsPageNeedsNothingFromElsewhere(t *testing.T) {
 	t.Parallel()
 	a := unconnected(t)
 	w := httptest.NewRecorder()
-	a.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/docs", nil))
+	a.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/docs", nil))
 	page := w.Body.String()
 	if w.Code != 200 || !strings.Contains(page, `id="run-abort"`) {
 		t.Fatalf("%d %.200s", w.Code, page)
@@ -185,7 +185,7 @@ func TestDocsPageNeedsNothingFromElsewhere(t *testing.T) {
 	}
 	for _, path := range []string{"/docs/style.css", "/openapi.json", "/openapi.yaml"} {
 		w := httptest.NewRecorder()
-		a.Handler().ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+		a.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
 		if w.Code != 200 || w.Body.Len() == 0 {
 			t.Errorf("%s: %d", path, w.Code)
 		}
