@@ -30,6 +30,7 @@ type Config struct {
 	Environ       []string // the host's environment, as os.Environ gives it
 	PassEnv       []string // names in Environ that steps get besides PATH, HOME and the proxies'
 
+	LogBytes      int64 // of a task's output that are kept; the log is cut there, with a mark; 4 GiB if 0
 	SpoolBytes    int64 // of a task's log that wait on disk before its step has to wait; 4 GiB if 0
 	CacheBytes    int64 // of source bundles kept for later tasks; 2 GiB if 0
 	SourceBytes   int64 // of an unpacked source; 8 GiB if 0
@@ -87,6 +88,7 @@ func (c *Config) complete() error {
 }
 
 func (c *Config) completeLimits() {
+	setDefault(&c.LogBytes, 4<<30)
 	setDefault(&c.SpoolBytes, 4<<30)
 	setDefault(&c.CacheBytes, 2<<30)
 	setDefault(&c.SourceBytes, 8<<30)

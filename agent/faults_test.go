@@ -74,6 +74,27 @@ func TestSpoolSlowsTheStepDown(t *testing.T) {
 	}
 }
 
+// One line without an end is cut at the log's limit, with a mark; the step does not notice.
+func TestLogIsCutAtItsLimit(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	run(t, s, func(c *agent.Config) { c.LogBytes = 3_000_000 })
+	rec := s.give(steps(sh("head -c 20000000 /dev/zero | tr '\\0' x"), sh("echo after")))
+	result := s.finished(t, rec)
+	log := s.logOf(t, rec, result.Log)
+	if got := len(text(log, "stdout")); got != 3_000_000 {
+		t.Errorf("%d bytes are kept", got)
+	}
+	if got := text(log, "agent"); strings.Count(got, "the log is cut here") != 1 {
+		t.Errorf("the agent says %q", got)
+	}
+	for _, step := range result.Steps {
+		if step.State != client.Succeeded {
+			t.Errorf("step %d is %s", step.Index, step.State)
+		}
+	}
+}
+
 // Whatever happens to requests, the task runs once, and its log and result arrive whole.
 func TestFaultsOfTheNetwork(t *testing.T) {
 	t.Parallel()

@@ -27,7 +27,8 @@ const (
 // only the chunk being filled.
 type journal struct {
 	began  time.Time
-	limit  int // raw bytes of a chunk
+	limit  int   // raw bytes of a chunk
+	most   int64 // raw bytes of output in the whole log
 	spool  *spool
 	zip    *zstd.Encoder
 	epoch  int
@@ -39,12 +40,14 @@ type journal struct {
 	timer    *time.Timer
 	total    client.LogTotal
 	sum      hash.Hash
+	room     int64 // raw bytes of output that the log still takes
+	toldCut  bool
 	sealed   bool
 	err      error // that broke the spool
 }
 
-func newJournal(s *spool, zip *zstd.Encoder, limit int) *journal {
-	return &journal{began: time.Now(), limit: limit, spool: s, zip: zip, sum: sha256.New(), broken: func(error) {}}
+func newJournal(s *spool, zip *zstd.Encoder, limit int, most int64) *journal {
+	return &journal{began: time.Now(), limit: limit, most: most, room: most, spool: s, zip: zip, sum: sha256.New(), broken: func(error) {}}
 }
 
 // restart makes now the moment from which segments count their time.
@@ -58,7 +61,31 @@ func (j *journal) restart() {
 // writes faster than the server reads is slowed down. Once ctx has ended only the rest of a pipe can come, which fits.
 func (j *journal) write(ctx context.Context, kind string, step int, p []byte) {
 	j.spool.waitRoom(ctx)
-	j.add(kind, step, p)
+	kept := j.ration(len(p))
+	j.add(kind, step, p[:kept])
+	if kept < len(p) {
+		j.sayCut(step)
+	}
+}
+
+// ration says how many of n bytes of output the log still takes.
+func (j *journal) ration(n int) int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	kept := int(min(int64(n), j.room))
+	j.room -= int64(kept)
+	return kept
+}
+
+// sayCut marks the place where the log ends, though the step goes on; once.
+func (j *journal) sayCut(step int) {
+	j.mu.Lock()
+	told := j.toldCut
+	j.toldCut = true
+	j.mu.Unlock()
+	if !told {
+		j.say(step, "the log is cut here: a task's log has at most %d bytes; the step goes on", j.most)
+	}
 }
 
 func (j *journal) add(kind string, step int, p []byte) {

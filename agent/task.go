@@ -111,7 +111,7 @@ func (t *task) run(lostCtx, life, soft context.Context) {
 		t.agent.roster.dismiss(t)
 		return
 	}
-	t.journal = newJournal(spool, t.agent.zip, t.agent.settings.ChunkBytes)
+	t.journal = newJournal(spool, t.agent.zip, t.agent.settings.ChunkBytes, t.agent.cfg.LogBytes)
 	t.journal.epoch, t.journal.broken = t.lease.Epoch, t.abort
 	var uploading sync.WaitGroup
 	uploading.Go(func() { t.upload(lostCtx, spool) })

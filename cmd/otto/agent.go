@@ -29,6 +29,7 @@ type agentFlags struct {
 	labels                    []string
 	drain                     time.Duration
 	once                      bool
+	logBytes                  int64
 }
 
 func newAgent(a *app) *cobra.Command {
@@ -59,6 +60,7 @@ At the first SIGTERM or Ctrl-C it takes no more work and lets its tasks end; at 
 	flags.IntVar(&f.capacity, "capacity", 1, "how many tasks it runs at once")
 	flags.StringArrayVar(&f.labels, "label", nil, "a capability it offers, as `name=value`; may be repeated")
 	flags.DurationVar(&f.drain, "drain-timeout", 10*time.Minute, "how long tasks may take to end once it drains")
+	flags.Int64Var(&f.logBytes, "log-limit", 4<<30, "`bytes` of a task's output that are kept; the log is cut there, with a mark")
 	flags.BoolVar(&f.once, "once", false, "take one task, then end")
 	return serves(cmd, "info")
 }
@@ -89,7 +91,7 @@ func (a *app) agentConfig(cmd *cobra.Command, f agentFlags) (agent.Config, error
 		return agent.Config{}, usage(cmd, "%w", err)
 	}
 	return agent.Config{
-		URL: url, Version: version(), EnrolToken: enrol, StateFile: agentState(dir), Name: f.name, Capacity: f.capacity, Once: f.once,
+		URL: url, Version: version(), EnrolToken: enrol, StateFile: agentState(dir), Name: f.name, Capacity: f.capacity, Once: f.once, LogBytes: f.logBytes,
 		Labels: labels, WorkDir: dir, Environ: a.env.all, DrainTimeout: f.drain, Log: a.log,
 	}, nil
 }
