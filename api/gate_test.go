@@ -220,3 +220,22 @@ func eventually(t *testing.T, met func() bool) {
 		}
 	}
 }
+
+// The database's disk is full: the answer says so, and nothing is half stored.
+func TestDiskFull(t *testing.T) {
+	t.Parallel()
+	n := start(t)
+	if _, err := n.db.Owner.Exec(t.Context(), `create function no_room() returns trigger language plpgsql as
+		$$ begin raise exception 'could not extend file: No space left on device' using errcode = 'disk_full'; end $$;
+		create trigger no_room before insert on plan_tasks for each row execute function no_room()`); err != nil {
+		t.Fatal(err)
+	}
+	p := refused(t, n.do("writer", "POST", "/v1/plans", client.PlanCreate{Ottofile: smallOttofile}), 503, "unavailable")
+	if p.Detail != "the disk of the database is full: nothing can be stored" || p.Hint == "" {
+		t.Errorf("it says %q, hint %q", p.Detail, p.Hint)
+	}
+	var plans int
+	if err := n.db.Owner.QueryRow(t.Context(), "select count(*) from plans").Scan(&plans); err != nil || plans != 0 {
+		t.Errorf("%d plans are stored, %v", plans, err)
+	}
+}
