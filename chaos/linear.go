@@ -34,7 +34,7 @@ func (a attempt) step(o op) (bool, attempt) {
 	case "taken":
 		return holds, a.close('t')
 	case "end":
-		return !a.open && a.ended == o.Lease, a
+		return a.ended == o.Lease, a
 	}
 	switch {
 	case o.Result == accepted && o.Verb == "start":
@@ -71,13 +71,13 @@ type lease struct {
 	id    string
 	task  int64
 	epoch int
-	end   string
+	end   string // empty while it is at work, which it is not at the end of a run that passes
 }
 
 // judgeHistory checks, task by task, that there is an order of all that agents asked and were answered, in which each
 // answer is right, and which ends as the database says.
 func judgeHistory(ctx context.Context, f *fleet, r *report) error {
-	rows, err := f.pg.admin.Query(ctx, "select id::text, task_id, epoch, end_reason from leases order by task_id, epoch")
+	rows, err := f.pg.admin.Query(ctx, "select id::text, task_id, epoch, coalesce(end_reason, '') from leases order by task_id, epoch")
 	if err != nil {
 		return err
 	}
@@ -107,9 +107,8 @@ func histories(leases []lease, ops []op) map[int64][]op {
 	ends := map[int64]string{}
 	for _, l := range leases {
 		of[l.id] = l
-		how := map[string]string{"finished": "f", "released": "r"}[l.end]
-		if how == "" {
-			how = "t"
+		how := map[string]string{"": "", "finished": "f", "released": "r", "interrupted": "t", "aborted": "t"}[l.end]
+		if how == "t" {
 			out[l.task] = append(out[l.task], op{Verb: "taken", Epoch: l.epoch, Lease: l.id, Return: forever - 2})
 		}
 		ends[l.task] += how

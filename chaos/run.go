@@ -71,7 +71,10 @@ func try(ctx context.Context, cfg config, f *fleet, r *report) error {
 		return err
 	}
 	r.Liveness = time.Since(healed)
-	return judge(ctx, f, r, users)
+	if err := judge(ctx, f, r, users); err != nil {
+		r.broken("every trace can be judged", err.Error())
+	}
+	return context.Cause(ctx)
 }
 
 // safety is the phase with faults. The invariants are looked at all the time.

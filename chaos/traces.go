@@ -76,22 +76,36 @@ func judgeLogs(ctx context.Context, f *fleet, r *report) error {
 	return nil
 }
 
-func readLog(ctx context.Context, f *fleet, w written) (int64, string, error) {
+// readLog gives the length and the SHA-256 of a log. It waits when the API finds that we read too fast.
+func readLog(ctx context.Context, f *fleet, w written) (n int64, sum string, err error) {
+	err = until(ctx, "the log is read", func() (bool, error) {
+		var status int
+		n, sum, status, err = readLogOnce(ctx, f, w)
+		return status != http.StatusTooManyRequests, err
+	})
+	return n, sum, err
+}
+
+func readLogOnce(ctx context.Context, f *fleet, w written) (int64, string, int, error) {
 	url := fmt.Sprintf("%s/v1/tasks/%d/log?attempt=%d", f.doors["users"].url, w.task, w.attempt)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return 0, "", err
+		return 0, "", 0, err
 	}
 	req.Header.Set("Authorization", "Bearer "+f.token)
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return 0, "", err
+		return 0, "", 0, err
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return 0, "", fmt.Errorf("the API answers %s", resp.Status)
+	switch resp.StatusCode {
+	case http.StatusOK:
+	case http.StatusTooManyRequests:
+		return 0, "", resp.StatusCode, nil
+	default:
+		return 0, "", resp.StatusCode, fmt.Errorf("the API answers %s", resp.Status)
 	}
 	sum := sha256.New()
 	n, err := io.Copy(sum, resp.Body)
-	return n, hex.EncodeToString(sum.Sum(nil)), err
+	return n, hex.EncodeToString(sum.Sum(nil)), resp.StatusCode, err
 }
