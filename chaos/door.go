@@ -22,6 +22,8 @@ type door struct {
 	server  *http.Server
 	url     string
 	serving sync.WaitGroup
+	life    context.Context // ends with the door
+	die     context.CancelFunc
 	mu      sync.Mutex
 	node    int // the one that answers; the next when it is away
 	weather weather
@@ -46,6 +48,9 @@ const (
 	maxBody   = 16 << 20
 	oftenness = 0.3 // of duplicates and delays, while they are on
 	longDelay = 700 * time.Millisecond
+
+	longStale  = 2 * time.Second // how late a copy may be
+	staleLimit = 8 * time.Second // and when it is given up: the copy of a held request has no end of its own
 )
 
 var errWeather = errors.New("the network is down")
@@ -58,6 +63,7 @@ func newDoor(name string, nodes []string, h *history) (*door, error) {
 	}
 	d := &door{name: name, nodes: nodes, history: h, url: "http://" + listener.Addr().String()}
 	d.changed, d.change = context.WithCancel(context.Background())
+	d.life, d.die = context.WithCancel(context.Background())
 	d.server = &http.Server{Handler: d, ReadHeaderTimeout: time.Minute}
 	d.serving.Go(func() { _ = d.server.Serve(listener) }) // it ends when we do
 	return d, nil
@@ -136,6 +142,10 @@ func (d *door) pass(r *http.Request, body []byte) (answer, error) {
 		return d.forward(ctx, r, body)
 	}
 	d.count(func(c *doorCounts) { c.Duplicated++ })
+	if rand.N(2) == 0 {
+		d.serving.Go(func() { d.again(r, body) })
+		return d.forward(ctx, r, body)
+	}
 	var first, second answer
 	var firstErr, secondErr error
 	var both sync.WaitGroup
@@ -147,6 +157,14 @@ func (d *door) pass(r *http.Request, body []byte) (answer, error) {
 		return first, firstErr
 	}
 	return second, secondErr
+}
+
+// again sends a stale copy of a request: its caller has had an answer and is elsewhere by now.
+func (d *door) again(r *http.Request, body []byte) {
+	ctx, cancel := context.WithTimeout(d.life, staleLimit)
+	defer cancel()
+	wait(ctx, rand.N(longStale))
+	_, _ = d.forward(ctx, r, body) // nobody waits for it
 }
 
 // abandon cuts a request that is under way when the weather is cut. The server may be done with it: nobody knows.
@@ -233,6 +251,7 @@ func send(ctx context.Context, r *http.Request, node string, body []byte) (answe
 
 func (d *door) end() {
 	d.set(func(w *weather) { w.cut = true })
+	d.die()
 	_ = d.server.Close()
 	d.serving.Wait()
 }
