@@ -3,7 +3,7 @@
 GO ?= go
 TOOL = $(GO) tool -modfile=tools/go.mod
 
-.PHONY: run test check gen bench chaos build deps clean help
+.PHONY: run test check gen bench chaos build deps mutants clean help
 
 ## run: build otto, and let it build and test itself from its own Ottofile
 run: deps build
@@ -42,6 +42,10 @@ build:
 # What Go does not bring: Postgres. Takes no time when it is there.
 deps:
 	@scripts/deps
+
+## mutants: take one guard at a time out of the state machine; a test must notice each (a quarter of an hour)
+mutants: deps
+	$(GO) run ./transitions/mutants
 
 ## clean: remove what was built
 clean:
