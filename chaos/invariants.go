@@ -22,7 +22,8 @@ func always() []invariant {
 			where t.lease_id is not null and not exists (select from leases l where l.id = t.lease_id and l.ended_at is null)`},
 		{"a final task ended by its last attempt", `select format('task %s ended by attempt %s, its last is %s', t.id, e.epoch, t.epoch) from events e join tasks t on t.id = e.task_id
 			where e.kind = 'task.completed' and e.epoch is not null and e.epoch <> t.epoch`},
-		{"a run with nothing to do is over", `select format('run %s is %s with nothing to do', id, state) from runs where otto.run_is_stuck(id)`},
+		{"a run with nothing to do is over", `select format('run %s is %s with nothing to do after: %s', id, state, (select string_agg(l.kind || coalesce(' ' || l.task_id, ''), ', ' order by l.tx, l.id)
+			from (select * from events e where e.run_id = runs.id order by e.tx desc, e.id desc limit 8) l)) from runs where otto.run_is_stuck(id)`},
 		{"a final run is finished", `select format('run %s is %s and its task %s is %s', r.id, r.state, t.id, t.state) from runs r join tasks t on t.run_id = r.id
 			where r.finished_at is not null and t.finished_at is null`},
 		{"stages count their tasks", `select format('stage %s says that %s tasks are left, %s are', s.id, s.tasks_left, count(t.id)) from stages s
