@@ -132,7 +132,13 @@ func (a *API) logText(ctx context.Context, v *logView) (*huma.StreamResponse, er
 func (a *API) eachPiece(ctx context.Context, v *logView, follow bool, pass func(piece) (over bool, err error), idle func() error) error {
 	woken, cancel := a.wake.Subscribe(db.TopicLog)
 	defer cancel()
+	checked := time.Now()
 	for {
+		if follow && time.Since(checked) >= heartbeatEvery {
+			if checked = time.Now(); !a.stillAllowed(ctx) {
+				return errNotAllowed
+			}
+		}
 		pieces, over, err := v.reader.read(ctx)
 		if err != nil && !(follow && db.Unavailable(err)) {
 			return err
@@ -155,6 +161,9 @@ func (a *API) eachPiece(ctx context.Context, v *logView, follow bool, pass func(
 		}
 	}
 }
+
+// errNotAllowed ends a stream whose token is not good any more.
+var errNotAllowed = errors.New("the token is not good any more")
 
 const (
 	logPoll = time.Second

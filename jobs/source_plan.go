@@ -16,9 +16,6 @@ import (
 	"github.com/ottoci/otto/store"
 )
 
-// sourceAttempts is how often a source that cannot be read is tried before its run fails.
-const sourceAttempts = 5
-
 type sourcePlanArgs struct {
 	Run int64 `json:"run"`
 }
@@ -36,9 +33,9 @@ type sourcePlan struct {
 // Timeout allows for reading a large bundle to its end.
 func (w *sourcePlan) Timeout(*river.Job[sourcePlanArgs]) time.Duration { return 2 * time.Minute }
 
-// NextRetry follows soon at first: a person waits for the run.
+// NextRetry follows soon at first, because a person waits for the run, and then each minute: the store may be away for a while.
 func (w *sourcePlan) NextRetry(job *river.Job[sourcePlanArgs]) time.Time {
-	return time.Now().Add(time.Duration(job.Attempt*job.Attempt) * time.Second)
+	return time.Now().Add(min(time.Duration(job.Attempt*job.Attempt)*time.Second, time.Minute))
 }
 
 // Work does nothing for a run that somebody has planned, failed or aborted meanwhile.
@@ -57,7 +54,7 @@ func (w *sourcePlan) Work(ctx context.Context, job *river.Job[sourcePlanArgs]) e
 		err = w.fail(ctx, q, job.Args.Run, err.Error(), nil)
 	case errors.Is(err, store.ErrNotFound):
 		err = w.fail(ctx, q, job.Args.Run, "the source bundle "+*row.Run.SourceDigest+" is not in the object store", nil)
-	case err != nil && job.Attempt >= sourceAttempts:
+	case err != nil && job.Attempt >= job.MaxAttempts: // after some 20 minutes
 		err = w.fail(ctx, q, job.Args.Run, fmt.Sprintf("the source cannot be read, tried %d times: %v", job.Attempt, err), nil)
 	case err == nil:
 		err = w.plan(ctx, q, job.Args.Run, file)

@@ -11,7 +11,8 @@ create table cluster (
     log_silence     interval not null default '10 minutes',  -- finished task to giving up on the rest of its log
     max_interrupts  int not null default 3 check (max_interrupts >= 0),
     -- No lease is judged expired before this moment: after an outage of the servers agents get one full lease time.
-    judge_from      timestamptz not null default now()
+    judge_from      timestamptz not null default now(),
+    constraint lease_outlives_heartbeats check (lease_ttl >= 2 * heartbeat)
 );
 insert into cluster default values;
 

@@ -4,7 +4,9 @@
 -- snapshot's horizon; then no event is ever skipped. Partitions are made by otto.partition_maintain.
 create table events (
     id        bigint generated always as identity,
-    tx        bigint not null default (pg_current_xact_id()::text::bigint),
+    -- At least the writer's own transaction, so what is not committed lies above every reader's horizon; and not below any
+    -- transaction whose commit the writer has seen, so what follows from it comes after it.
+    tx        bigint not null default greatest(pg_current_xact_id()::text::bigint, pg_snapshot_xmax(pg_current_snapshot())::text::bigint - 1),
     at        timestamptz not null,
     kind      text not null,
     run_id    bigint,

@@ -20,7 +20,7 @@ select otto.clock()::timestamptz as now;
 
 -- name: QueueDepth :one
 -- QueueDepth counts what waits and what runs, for metrics.
-select (select count(*) from tasks where state = 'ready')::bigint as ready,
+select (select count(*) from tasks where state = 'ready' and ready_at <= otto.clock())::bigint as ready,
        (select count(*) from leases where ended_at is null)::bigint as leased,
        (select count(*) from agents where state = 'online')::bigint as agents,
-       coalesce((select extract(epoch from otto.clock() - min(ready_at)) from tasks where state = 'ready'), 0)::float8 as oldest_ready_seconds;
+       coalesce((select extract(epoch from otto.clock() - min(ready_at)) from tasks where state = 'ready' and ready_at <= otto.clock()), 0)::float8 as oldest_ready_seconds;

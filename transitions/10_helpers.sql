@@ -65,9 +65,8 @@ begin
     end if;
 end $$;
 
--- lock_run takes the run's lock, the first in the order run, task, lease. It is an advisory lock, because that does not
--- assign a transaction id as a row lock would: so ids rise in the order in which a run's transactions hold the lock, and
--- readers of events, who page by transaction id, never see two events of a run swapped. (Nor does it write to the row.)
+-- lock_run takes the run's lock, the first in the order run, task, lease. It is an advisory lock: a row lock would write to
+-- the row at every transition.
 create function otto.lock_run(run bigint) returns public.runs language plpgsql as $$
 declare r public.runs;
 begin

@@ -125,7 +125,7 @@ declare r runs; nxt stages; go boolean;
 begin
     select * into r from runs where id = run;
     if r.finished_at is not null or exists (select from stages s where s.run_id = run and s.state = 'running') then return; end if;
-    go := continues(r.severity);
+    go := continues(severity_before(run, (select min(s.index) from stages s where s.run_id = run and s.state = 'waiting')));
     select * into nxt from stages s
      where s.run_id = run and s.state = 'waiting'
        and exists (select from tasks t where t.run_id = run and t.stage_index = s.index and (go or t.always))

@@ -11,10 +11,19 @@ begin
     perform emit('stage.started', actor, s.run_id, s.id);
     if s.mode = 'linear' then
         perform stage_next(s.id, actor);
+        perform stage_finish(s.id, actor);
         return;
     end if;
     perform stage_skip(stage, array(select t.id from tasks t where t.run_id = s.run_id and t.stage_index = s.index and not (go or t.always)), actor);
     perform tasks_ready(array(select t.id from tasks t where t.run_id = s.run_id and t.stage_index = s.index and (go or t.always)), actor);
+    perform stage_finish(s.id, actor);
+end $$;
+
+-- severity_before is the worst outcome of the stages before an index; those are final when it is asked.
+create function otto.severity_before(run bigint, upto int) returns smallint
+language plpgsql stable as $$
+begin
+    return coalesce((select max(s.severity) from stages s where s.run_id = run and s.index < upto), 0);
 end $$;
 
 -- stage_next makes the next task of a linear stage ready, and skips those that do not run.
@@ -23,7 +32,7 @@ returns void language plpgsql as $$
 declare s stages; nxt tasks; go boolean;
 begin
     select * into s from stages where id = stage;
-    select continues(greatest(r.severity, s.severity)) into go from runs r where r.id = s.run_id;
+    go := continues(greatest(severity_before(s.run_id, s.index), s.severity));
     select * into nxt from tasks t
      where t.run_id = s.run_id and t.stage_index = s.index and t.state = 'waiting' and (go or t.always) order by t.index limit 1;
     perform stage_skip(stage, array(select t.id from tasks t where t.run_id = s.run_id and t.stage_index = s.index

@@ -46,6 +46,8 @@ declare granted uuid[]; offer jsonb; c cluster;
 begin
     select a.offers into offer from agents a where a.id = slots[1] and a.state = 'online';
     if not found then return; end if;
+    slots := array(select s.id from unnest(slots) with ordinality s(id, n) join agents a on a.id = s.id
+                    where a.state = 'online' and a.offers = offer order by s.n);
     select * into c from cluster;
     with picked as (
         select p.id, row_number() over (order by p.priority desc, p.ready_at, p.id) as n

@@ -14,6 +14,9 @@ begin
         returning id
     )
     select array_agg(id order by id) into stopped from s;
+    -- In the order in which heartbeats lock them.
+    perform from tasks t join leases l on l.task_id = t.id and l.ended_at is null
+      where t.run_id = run and (stage is null or t.stage_id = stage) order by l.id for no key update of l;
     perform lease_end(l.id, 'aborted', null, null) from leases l where l.task_id = any(stopped) and l.ended_at is null;
     with o as (
         update leases l set abort_at = clock(), abort_level = case when spare_none and l.abort_at is not null then 'kill' else 'abort' end,
@@ -75,10 +78,10 @@ begin
     perform lock_run(l.run_id) from leases l where l.id = lease;
     select t.* into t from leases l join tasks t on t.id = l.task_id and t.lease_id = l.id
      where l.id = lease and l.epoch = task_interrupt.epoch and lease_is(l, why)
-       for no key update of t;
+       for no key update of t, l;
     if not found then perform refuse_lease(lease, epoch, l.agent_id, 'interrupt') from leases l where l.id = lease; return; end if;
     select * into l from leases where id = lease;
-    t.reason := case why when 'unconfirmed' then concat_ws(' ', l.abort_reason, '(unconfirmed)') when 'expired' then 'agent_lost' when 'overdue' then 'timeout' else why end;
+    t.reason := case why when 'unconfirmed' then concat_ws(' ', l.abort_reason, '(unconfirmed)') when 'expired' then 'agent_lost' when 'agent_gone' then 'agent_lost' when 'overdue' then 'timeout' else why end;
     return query select * from task_take(t, why, null, actor);
 end $$;
 
@@ -107,9 +110,10 @@ begin
     select * into l from leases where id = t.lease_id;
     perform steps_close(t, t.reason, actor);
     perform lease_end(l.id, case why when 'released' then 'released' when 'unconfirmed' then 'aborted' else 'interrupted' end, null, log);
-    if l.abort_at is null and why <> 'overdue' and (l.started_at is null or why = 'released' or task_may_repeat(t)) then
+    if l.abort_at is null and why <> 'overdue' and (l.started_at is null or task_may_repeat(t)) then
         return query select * from task_again(t, case when l.started_at is null then 'task.revoked' else 'task.interrupted' end, interval '0', actor);
     else
+        t.reason := case when l.abort_at is not null or why = 'overdue' then t.reason else 'agent_lost' end;
         return query select * from task_end(t, case when l.abort_at is null then 'failed' else 'aborted' end, l.abort_at is not null, actor);
     end if;
 end $$;

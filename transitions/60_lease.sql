@@ -26,7 +26,7 @@ begin
     update agents a set seen_at = clock(), state = case when a.state = 'disabled' then a.state when draining then 'draining' else 'online' end where a.id = agent;
     if not found then perform refuse_agent(agent, 'renew'); end if;
     return query update leases l set expires_at = clock() + c.lease_ttl
-      where l.agent_id = agent and l.ended_at is null and l.id = any(held)
+      where l.id in (select i.id from leases i where i.agent_id = agent and i.ended_at is null and i.id = any(held) order by i.id for no key update)
     returning *;
 end $$;
 

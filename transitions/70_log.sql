@@ -58,9 +58,14 @@ returns void language plpgsql as $$
 declare c cluster; given uuid[];
 begin
     select * into c from cluster;
-    given := array(select id from leases where log_object is null and ended_at is not null
-                      and log_done_at is null and ended_at + c.log_silence < clock());
-    update leases set log_done_at = clock() where id = any(given) and log_done_at is null;
+    if c.judge_from > clock() or not servers_live() then return; end if;
+    with u as (
+        update leases l set log_done_at = clock()
+         where l.log_object is null and l.ended_at is not null and l.log_done_at is null
+           and greatest(l.ended_at, c.judge_from, (select max(k.at) from log_chunks k where k.lease_id = l.id)) + c.log_silence < clock()
+        returning l.id
+    )
+    select array_agg(id) into given from u;
     perform enqueue('log_compact', jsonb_build_object('lease', l.id)) from leases l where l.id = any(given) and l.log_chunks > 0;
     perform emit('log.truncated', actor, l.run_id, null, l.task_id, l.epoch, data => jsonb_build_object('bytes', l.log_bytes, 'total', l.log_total))
        from leases l where l.id = any(given);

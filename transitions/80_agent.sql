@@ -83,13 +83,17 @@ begin
     return next a;
 end $$;
 
--- agent_bye: online, draining → offline. The agent program ends, by its own word.
+-- agent_bye: online, draining → offline. The agent program ends, by its own word. Repeating it changes nothing.
 create function otto.agent_bye(agent bigint, actor text)
 returns setof agents language plpgsql security definer set search_path = public, otto, pg_temp as $$
 declare a agents;
 begin
     update agents set state = 'offline', seen_at = clock() where id = agent and state in ('online', 'draining') returning * into a;
-    if not found then perform refuse_agent(agent, 'say goodbye'); end if;
+    if not found then
+        return query select * from agents where id = agent and state = 'offline';
+        if not found then perform refuse_agent(agent, 'say goodbye'); end if;
+        return;
+    end if;
     perform agent_lose(agent, actor);
     perform emit('agent.offline', actor, null, data => jsonb_build_object('agent', a.id, 'name', a.name));
     return next a;
@@ -103,8 +107,18 @@ begin
     perform from leases where agent_id = agent and ended_at is null limit 1;
     if not found then return; end if;
     update agents set state = 'offline' where id = agent and state <> 'disabled';
-    perform task_interrupt(l.id, l.epoch, 'agent_gone', actor)
+    perform lease_lose(l, actor)
        from (select * from leases where agent_id = agent and ended_at is null order by run_id, task_id) l;
+end $$;
+
+-- lease_lose takes one of them away, unless it ended meanwhile. Internal.
+create function otto.lease_lose(l leases, actor text)
+returns void language plpgsql as $$
+begin
+    perform lock_run(l.run_id);
+    if exists (select from leases e where e.id = l.id and e.ended_at is null) then
+        perform task_interrupt(l.id, l.epoch, 'agent_gone', actor);
+    end if;
 end $$;
 
 -- agent_disable: any state → disabled: it gets no work any more and its work is taken away; disabled → offline.

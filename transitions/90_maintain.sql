@@ -16,7 +16,7 @@ begin
     perform enqueue('log_compact', jsonb_build_object('lease', i)) from unnest(to_compact) i;
     perform log_give_up(actor);
     perform agents_forget(actor);
-    delete from idempotency where created_at < clock() - interval '1 day';
+    delete from idempotency where (principal, key) in (select i.principal, i.key from idempotency i where i.created_at < clock() - interval '1 day' limit 10000);
     return query select cardinality(to_plan), cardinality(to_advance), cardinality(to_compact);
 end $$;
 
@@ -51,9 +51,10 @@ begin
 end $$;
 
 -- partition_maintain makes the daily partitions of events and log chunks ahead of time, and drops emptied ones of log
--- chunks. Table names cannot be parameters, so this one function builds statements; from dates only.
+-- chunks. Table names cannot be parameters, so this one function builds statements; from dates only. It gives up soon when
+-- somebody reads a table for long, because everybody would queue up behind it; the next hour will do.
 create function otto.partition_maintain(days_ahead int default 7)
-returns int language plpgsql security definer set search_path = public, otto, pg_temp as $$
+returns int language plpgsql security definer set search_path = public, otto, pg_temp set lock_timeout = '500ms' as $$
 declare made int := 0; name text; day date; parent text;
 begin
     perform pg_advisory_xact_lock(hashtext('otto.partition_maintain'), 0);
@@ -82,7 +83,7 @@ end $$;
 
 -- partitions_empty lists the day partitions of log chunks that are over and hold nothing any more.
 create function otto.partition_drop(before interval default '2 days')
-returns int language plpgsql security definer set search_path = public, otto, pg_temp as $$
+returns int language plpgsql security definer set search_path = public, otto, pg_temp set lock_timeout = '500ms' as $$
 declare dropped int := 0; name text; used boolean;
 begin
     for name in

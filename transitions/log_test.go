@@ -108,6 +108,8 @@ func TestReconcile(t *testing.T) {
 		t.Errorf("%d plannings, %d compactions; want 1 and 1", p, c)
 	}
 	dbtest.AdvanceClock(t, w.db, 20*time.Minute)
+	w.judgeSoon()
+	w.exec("update cluster set judge_from = otto.clock() - interval '20 minutes'")
 	must[db.RunReconcileRow](t)(w.q.RunReconcile(w.ctx(), "t"))
 	if n := w.count("select count(*) from events where kind = 'log.truncated' and run_id = $1", silent); n != 1 {
 		t.Error("a log whose rest never comes is waited for without end")

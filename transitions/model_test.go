@@ -224,7 +224,7 @@ func (l *modelLease) lost(why string, now time.Duration) {
 	if l.end == "" {
 		l.end = "interrupted"
 	}
-	again := !l.started || why == "released" || t.interrupts < modelInterrupts && !t.onLostFail
+	again := !l.started || t.interrupts < modelInterrupts && !t.onLostFail
 	switch {
 	case l.ordered:
 		t.finished("aborted", why, true, now)
