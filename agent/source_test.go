@@ -122,7 +122,7 @@ func TestHostileSourceIsRefused(t *testing.T) {
 			if result.Outcome != "failed" || !strings.HasPrefix(result.Reason, "cannot unpack the source: ") || !strings.Contains(result.Reason, tt.want) {
 				t.Errorf("got %s: %s", result.Outcome, result.Reason)
 			}
-			if got := states(result.Steps); got != "skipped, skipped" || rec.starts != 0 {
+			if got := states(result.Steps); got != "skipped, skipped" || rec.starts != 1 {
 				t.Errorf("got %s, %d starts", got, rec.starts)
 			}
 			if log := text(s.logOf(t, rec, result.Log), "agent"); !strings.Contains(log, tt.want) {

@@ -145,16 +145,9 @@ func (t *task) upload(ctx context.Context, s *spool) {
 	}
 }
 
-// work prepares the workspace, says that the work begins, and runs the steps.
+// work says that the work begins, prepares the workspace, and runs the steps. The word comes first: to fetch a large source
+// takes longer than a lease may stay unstarted.
 func (t *task) work(life, soft context.Context) {
-	if err := t.prepare(soft); err != nil {
-		t.verdict = err
-		if cause := context.Cause(soft); cause != nil {
-			t.verdict = cause
-		}
-		t.journal.say(-1, "%v", t.verdict)
-		return
-	}
 	t.reporter = newReporter(t.agent, t.lease, t.lose)
 	if err := t.start(soft); err != nil {
 		t.verdict = context.Cause(soft)
@@ -164,16 +157,24 @@ func (t *task) work(life, soft context.Context) {
 		}
 		return
 	}
-	reporting, done := context.WithCancel(life)
-	var reports sync.WaitGroup
-	reports.Go(func() { t.reporter.run(reporting) })
-	defer reports.Wait()
-	defer done() // the result names all steps: what is not reported yet need not be
 	if t.lease.Spec.TimeoutMS > 0 {
 		var cancel context.CancelFunc
 		soft, cancel = context.WithTimeoutCause(soft, milliseconds(t.lease.Spec.TimeoutMS), errTaskTimeout)
 		defer cancel()
 	}
+	if err := t.prepare(soft); err != nil {
+		t.verdict = err
+		if cause := context.Cause(soft); cause != nil {
+			t.verdict = cause
+		}
+		t.journal.say(-1, "%v", t.verdict)
+		return
+	}
+	reporting, done := context.WithCancel(life)
+	var reports sync.WaitGroup
+	reports.Go(func() { t.reporter.run(reporting) })
+	defer reports.Wait()
+	defer done() // the result names all steps: what is not reported yet need not be
 	t.runSteps(life, soft)
 }
 
