@@ -61,7 +61,7 @@ func newReport(cfg config) *report {
 	if len(cfg.Only) > 0 {
 		repeat += " -only " + strings.Join(cfg.Only, ",")
 	}
-	return &report{Seed: cfg.Seed, Repeat: repeat, Dir: cfg.Dir, began: time.Now(), talk: cfg.Talk, seen: map[string]bool{}}
+	return &report{Seed: cfg.Seed, Repeat: repeat, Dir: cfg.Dir, began: time.Now(), talk: cfg.Talk, seen: map[string]bool{}, Broken: []breach{}}
 }
 
 // say tells whoever waits what is going on.
