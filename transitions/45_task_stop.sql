@@ -17,7 +17,8 @@ begin
     -- In the order in which heartbeats lock them.
     perform from tasks t join leases l on l.task_id = t.id and l.ended_at is null
       where t.run_id = run and (stage is null or t.stage_id = stage) order by l.id for no key update of l;
-    perform lease_end(l.id, 'aborted', null, null) from leases l where l.task_id = any(stopped) and l.ended_at is null;
+    perform steps_close(t, tasks_abort.reason, actor), lease_end(l.id, 'aborted', null, null)
+       from leases l join tasks t on t.id = l.task_id where l.task_id = any(stopped) and l.ended_at is null;
     with o as (
         update leases l set abort_at = clock(), abort_level = case when spare_none and l.abort_at is not null then 'kill' else 'abort' end,
                abort_reason = coalesce(l.abort_reason, tasks_abort.reason)
@@ -62,6 +63,7 @@ begin
         perform wake('abort');
         return next t;
     else
+        perform steps_close(t, t.reason, actor);
         perform lease_end(t.lease_id, 'aborted', null, null);
         return query select * from task_end(t, 'aborted', true, actor);
     end if;

@@ -61,7 +61,6 @@ begin
     values (agent_enrol.hash, 'agent', 'agent', a.name, a.id, actor, clock());
 
     perform emit('agent.enrolled', actor, null, data => jsonb_build_object('agent', a.id, 'name', a.name));
-    perform emit('agent.online', actor, null, data => jsonb_build_object('agent', a.id, 'name', a.name));
     return next a;
 end $$;
 

@@ -101,14 +101,15 @@ func (r *modelRun) advance(now time.Duration) {
 
 func (t *modelTask) runs(goOn bool) bool { return goOn || t.always || t.stage.always }
 
-// pass skips what is left of a stage that does not run.
+// pass skips a stage that does not run. One of its tasks may have been aborted before: the functions show the stage as
+// skipped all the same. The run has stopped for a worse reason, so its result does not depend on that.
 func (s *modelStage) pass() {
 	for _, t := range s.tasks {
 		if t.state == "waiting" {
 			t.state = "skipped"
 		}
 	}
-	s.end()
+	s.state = "skipped"
 }
 
 // end gives the stage the worst of its tasks, and the run that of its stages.

@@ -50,7 +50,7 @@ var operators = []struct {
 // equivalent mutants change nothing that a test could see; each says why.
 var equivalent = []struct{ file, text, why string }{
 	{"20_run.sql", "where s.run_id = run and s.state = 'waiting'", "a stage with a waiting task waits; the words are for the index"},
-	{"45_task_stop.sql", "from leases l where l.task_id = any(stopped) and l.ended_at is null", "lease_end has the guard; this saves calls"},
+	{"45_task_stop.sql", "where l.task_id = any(stopped) and l.ended_at is null", "lease_end and steps_close have the guard; this saves calls"},
 }
 
 func main() {
