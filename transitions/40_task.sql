@@ -44,8 +44,7 @@ returns setof leases language plpgsql security definer set search_path = public,
 #variable_conflict use_column
 declare granted uuid[]; offer jsonb; c cluster;
 begin
-    select a.offers into offer from agents a where a.id = slots[1] and a.state = 'online';
-    if not found then return; end if;
+    select a.offers into offer from agents a where a.id = slots[1];
     slots := array(select s.id from unnest(slots) with ordinality s(id, n) join agents a on a.id = s.id
                     where a.state = 'online' and a.offers = offer order by s.n);
     select * into c from cluster;

@@ -85,6 +85,7 @@ func TestEveryReportIsFenced(t *testing.T) {
 	}
 	check := func(state string, l held) {
 		t.Helper()
+		w.judgeSoon()
 		stranger, old, unknown := l, l, l
 		stranger.AgentID, old.Epoch, unknown.ID = two, l.Epoch+1, uuid.New()
 		for name, report := range reports {
@@ -109,6 +110,13 @@ func TestEveryReportIsFenced(t *testing.T) {
 	must[int32](t)(w.append(l, 0, "x\n"))
 	w.finishWithLog(l, 1, 2)
 	check("finished", l)
+
+	w.run("steps: [{sh: b}]")
+	l = w.leaseOne(one)
+	w.exec("update leases set expires_at = otto.clock() - interval '1 second' where id = $1", l.ID)
+	check("expired", l)
+	must[db.Task](t)(w.q.TaskRelease(w.ctx(), db.TaskReleaseParams{Lease: l.ID, Epoch: l.Epoch, Agent: one, Actor: "t"}))
+	check("released", l)
 }
 
 // A report of steps that comes late or again changes nothing, and an attempt never touches the steps of another.

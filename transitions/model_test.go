@@ -86,7 +86,7 @@ func (r *modelRun) advance(now time.Duration) {
 		if s.state != "waiting" {
 			continue
 		}
-		if slices.ContainsFunc(s.tasks, func(t *modelTask) bool { return t.state == "waiting" && (t.runs(goesOn(r.severity))) }) {
+		if slices.ContainsFunc(s.tasks, func(t *modelTask) bool { return t.state == "waiting" && t.runs(goesOn(s.before())) }) {
 			s.state = "running"
 			s.open(now)
 			return
@@ -99,6 +99,18 @@ func (r *modelRun) advance(now time.Duration) {
 	r.state = outcomes[r.severity]
 }
 
+// before is the worst outcome of the stages before this one. One after it may be over, too, when all its tasks were
+// aborted: that counts for the run, but not for what comes before.
+func (s *modelStage) before() (worst int) {
+	for _, other := range s.run.stages {
+		if other == s {
+			return worst
+		}
+		worst = max(worst, other.severity)
+	}
+	return worst
+}
+
 func (t *modelTask) runs(goOn bool) bool { return goOn || t.always || t.stage.always }
 
 // pass skips a stage that does not run. One of its tasks may have been aborted before: the functions show the stage as
@@ -109,7 +121,7 @@ func (s *modelStage) pass() {
 			t.state = "skipped"
 		}
 	}
-	s.state = "skipped"
+	s.state, s.severity = "skipped", severityOf("skipped")
 }
 
 // end gives the stage the worst of its tasks, and the run that of its stages.
@@ -120,7 +132,7 @@ func (s *modelStage) end() {
 
 // open makes ready what may run now: the next task of a linear stage, all of others.
 func (s *modelStage) open(now time.Duration) {
-	severity := s.run.severity
+	severity := s.before()
 	if s.mode == "linear" {
 		severity = max(severity, s.severity)
 	}
