@@ -77,7 +77,8 @@ func (s *modelStage) left() (n int) {
 	return n
 }
 
-// advance opens the next stage that has a task to run, passes over those before it, and ends the run after the last.
+// advance opens the next stage that has a task to run, even if that was aborted meanwhile, passes over those before it,
+// and ends the run after the last.
 func (r *modelRun) advance(now time.Duration) {
 	if isFinal(r.state) || slices.ContainsFunc(r.stages, func(s *modelStage) bool { return s.state == "running" }) {
 		return
@@ -86,7 +87,7 @@ func (r *modelRun) advance(now time.Duration) {
 		if s.state != "waiting" {
 			continue
 		}
-		if slices.ContainsFunc(s.tasks, func(t *modelTask) bool { return t.state == "waiting" && t.runs(goesOn(s.before())) }) {
+		if slices.ContainsFunc(s.tasks, func(t *modelTask) bool { return t.runs(goesOn(s.before())) }) {
 			s.state = "running"
 			s.open(now)
 			return
