@@ -20,12 +20,14 @@ begin
     return query select cardinality(to_plan), cardinality(to_advance), cardinality(to_compact);
 end $$;
 
--- job_waits says whether such a job is still to be worked.
+-- job_waits says whether such a job is still to be worked. One that has been running for over a minute does not count: its
+-- worker may be dead, which River notices late, and every job may be worked twice.
 create function otto.job_waits(kind text, args jsonb) returns boolean
 language plpgsql stable as $$
 begin
     return exists (select from river.river_job j where j.kind = job_waits.kind and j.args @> job_waits.args
-                      and j.state not in ('completed', 'cancelled', 'discarded'));
+                      and j.state not in ('completed', 'cancelled', 'discarded')
+                      and not (j.state = 'running' and j.attempted_at < now() - interval '1 minute'));
 end $$;
 
 -- run_is_stuck says whether a run has nothing that could move it. No transition leaves one so; this is the proof.

@@ -116,6 +116,26 @@ func TestReconcile(t *testing.T) {
 	}
 }
 
+// The job of a worker that died is inserted again before River notices the death.
+func TestReconcileAfterDeadWorker(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	source := "sha256:" + fmt.Sprintf("%064d", 0)
+	must[db.Source](t)(w.q.SourceStore(w.ctx(), db.SourceStoreParams{Digest: source, Actor: "t"}))
+	must[db.Run](t)(w.q.RunCreate(w.ctx(), db.RunCreateParams{Project: "p", Source: &source, Actor: "t"}))
+	dbtest.AdvanceClock(t, w.db, time.Minute)
+	for _, c := range []struct {
+		since string
+		jobs  int
+	}{{"10 seconds", 1}, {"2 minutes", 2}} {
+		w.exec("update river.river_job set state = 'running', attempted_at = now() - $1::interval where kind = 'source_plan'", c.since)
+		must[db.RunReconcileRow](t)(w.q.RunReconcile(w.ctx(), "t"))
+		if n := w.count("select count(*) from river.river_job where kind = 'source_plan'"); n != c.jobs {
+			t.Errorf("worked on for %s: %d jobs, want %d", c.since, n, c.jobs)
+		}
+	}
+}
+
 // A run that nothing could move any more is repaired. No transition makes one; here somebody with psql did.
 func TestRepair(t *testing.T) {
 	t.Parallel()
