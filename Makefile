@@ -16,6 +16,7 @@ test: deps
 ## check: linters, and that generated files are up to date
 check: deps build
 	@test -z "$$(gofmt -l .)" || { echo "not gofmt'ed:"; gofmt -l .; exit 1; }
+	$(GO) mod tidy -diff
 	$(GO) vet ./...
 	$(TOOL) golangci-lint run
 	bin/otto with-pg -- $(TOOL) sqlc diff
