@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -34,6 +35,8 @@ type agentProcess struct {
 	stderr *os.File
 	log    *slog.Logger
 	say    func(format string, args ...any)
+	seen   func() time.Time // when the server last heard of it, beyond its enrolment; zero if never
+	fail   func(error)      // told once, when there is no hope for it
 
 	stop    chan struct{} // closed when Stop begins
 	hurry   chan struct{} // closed when the agent may no longer drain
@@ -49,7 +52,14 @@ const (
 	agentBackoffFirst = time.Second
 	agentBackoffLimit = 30 * time.Second
 	agentKillAfter    = 20 * time.Second // for the last reports, once it hands back its work
+	// agentHopeless is how often in a row it may end without ever having come online: runs would wait for it for ever.
+	// With the pauses between, that is 15 s.
+	agentHopeless = 5
 )
+
+// agentTokenName is the name of the token that a local agent enrols with. The directory is not in it: the database takes
+// names of 100 characters, and paths are longer.
+const agentTokenName = "agent of this machine"
 
 // startAgent starts the agent of a local server. It has its credential from an earlier start, or gets one.
 func (l *localServer) startAgent(_ context.Context, s agentSettings) (*agentProcess, error) {
@@ -60,9 +70,11 @@ func (l *localServer) startAgent(_ context.Context, s agentSettings) (*agentProc
 		// The agent's environment holds nothing of ours but its own token: it is the process that runs user code.
 		env: slices.DeleteFunc(slices.Clone(l.app.env.all), func(v string) bool { return strings.HasPrefix(v, "OTTO_") }),
 		enrol: func(ctx context.Context) (string, error) {
-			return createToken(ctx, l.q, "enrol", "enrol", "the agent of "+l.dir)
+			return createToken(ctx, l.q, "enrol", "enrol", agentTokenName)
 		},
+		fail: l.plane.lose,
 	}
+	p.seen = func() time.Time { return l.agentSeen(storedAgent(p.dir)) }
 	if known := storedAgent(p.dir); known != 0 {
 		if _, err := l.q.AgentByID(context.Background(), known); err != nil {
 			p.forget() // the database was made anew
@@ -72,12 +84,25 @@ func (l *localServer) startAgent(_ context.Context, s agentSettings) (*agentProc
 	return p, nil
 }
 
+// agentSeen is when the server heard of an agent that has said hello; zero if it never has.
+func (l *localServer) agentSeen(agent int64) time.Time {
+	if agent == 0 {
+		return time.Time{}
+	}
+	row, err := l.q.AgentByID(context.Background(), agent)
+	if err != nil || !row.Agent.SeenAt.After(row.Agent.EnrolledAt) {
+		return time.Time{}
+	}
+	return row.Agent.SeenAt
+}
+
 // mind runs the agent again and again until Stop, on one thread: the kernel sends a child its death signal when the
 // thread that started it ends, and Go ends threads as it likes unless they are locked.
 func (p *agentProcess) mind() {
 	runtime.LockOSThread()
 	pause := agentBackoffFirst
-	for !p.stopping() {
+	before := p.seen()
+	for failures := 1; !p.stopping(); failures++ {
 		began := time.Now()
 		err := p.run()
 		if p.stopping() {
@@ -85,6 +110,13 @@ func (p *agentProcess) mind() {
 		}
 		if time.Since(began) > agentBackoffLimit {
 			pause = agentBackoffFirst
+		}
+		if p.seen().After(before) {
+			failures = math.MinInt // it can work: its end is an accident
+		}
+		if failures >= agentHopeless {
+			p.fail(fmt.Errorf("the agent ended by itself %d times and was never online: %w", failures, err))
+			return
 		}
 		p.say("otto: the agent ended by itself (%v), starting it again in %s", err, pause)
 		select {

@@ -93,6 +93,11 @@ func (p *plane) onStop(f func()) { p.parts = append(p.parts, f) }
 // fail reports a part that ended by itself; the first is told, the others follow from it.
 func (p *plane) fail(err error) {
 	p.broken.Store(true)
+	p.lose(err)
+}
+
+// lose reports that the agent will not come: the plane itself still works, and stops in order.
+func (p *plane) lose(err error) {
 	select {
 	case p.failed <- err:
 	default:
