@@ -22,7 +22,10 @@ import (
 type Config struct {
 	Dir string // the tree's root
 	// Always names files, relative to Dir, that belong in the bundle even if git ignores them.
-	Always   []string
+	Always []string
+	// Never names directories that are left out wherever they are, however the tree or they are reached: a data directory
+	// in the tree would give its secrets to every step.
+	Never    []string
 	MaxBytes int64               // of the compressed bundle; 512 MiB if 0
 	TempDir  string              // where the bundle is kept until Close; os.TempDir if empty
 	Environ  []string            // for git, as os.Environ gives it; its GIT_ variables are left out

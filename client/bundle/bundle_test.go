@@ -242,6 +242,38 @@ func TestMake_leaves_out(t *testing.T) {
 	}
 }
 
+func TestMake_never(t *testing.T) {
+	t.Parallel()
+	dir, elsewhere := t.TempDir(), t.TempDir()
+	write(t, dir, map[string]string{"kept": "1", "data/admin.token": "secret", "data/postgres/x": "2", "database": "3"})
+	symlink(t, dir, filepath.Join(elsewhere, "tree"))
+	symlink(t, filepath.Join(dir, "data"), filepath.Join(elsewhere, "data"))
+	check := func(t *testing.T) {
+		for name, c := range map[string]Config{
+			"as_it_is":              {Dir: dir, Never: []string{filepath.Join(dir, "data")}},
+			"by_a_link":             {Dir: dir, Never: []string{filepath.Join(elsewhere, "data")}},
+			"by_a_link_to_the_tree": {Dir: filepath.Join(elsewhere, "tree"), Never: []string{filepath.Join(dir, "data")}},
+			"beside_what_is_not":    {Dir: dir, Never: []string{filepath.Join(dir, "nowhere"), elsewhere, filepath.Join(dir, "data")}},
+		} {
+			t.Run(name, func(t *testing.T) {
+				if diff := cmp.Diff("0 644 database 3\n0 644 kept 1\n", list(t, pack(t, c))); diff != "" {
+					t.Error(diff)
+				}
+			})
+		}
+	}
+	t.Run("without_git", check)
+	git(t, dir, "init", "-q")
+	git(t, dir, "add", "data/admin.token") // not even if it was added
+	t.Run("with_git", check)
+	t.Run("all_of_the_tree", func(t *testing.T) {
+		got := list(t, pack(t, Config{Dir: dir, Always: []string{"kept"}, Never: []string{dir}}))
+		if diff := cmp.Diff("0 644 kept 1\n", got); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
 func TestMake_refuses_too_much(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

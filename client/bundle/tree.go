@@ -19,6 +19,7 @@ type tree struct {
 	root     *os.Root
 	entries  []entry
 	seen     map[string]bool
+	never    []string // directories that are left out
 	warnings []string
 }
 
@@ -32,7 +33,11 @@ type entry struct {
 
 // survey lists the tree: what git knows or would add, or everything where git is not in use.
 func survey(ctx context.Context, cfg Config, root *os.Root) (*tree, error) {
-	t := &tree{root: root, seen: map[string]bool{}}
+	never, err := within(cfg.Dir, cfg.Never)
+	if err != nil {
+		return nil, err
+	}
+	t := &tree{root: root, seen: map[string]bool{}, never: never}
 	repo := worktree{dir: cfg.Dir, environ: cfg.Environ}
 	if err := t.collect(ctx, repo, "."); err != nil {
 		return nil, err
@@ -44,6 +49,42 @@ func survey(ctx context.Context, cfg Config, root *os.Root) (*tree, error) {
 	}
 	slices.SortFunc(t.entries, func(a, b entry) int { return cmp.Compare(a.name, b.name) })
 	return t, nil
+}
+
+// within names those directories that are in the tree, relative to it. Links on the way to either are followed.
+func within(tree string, dirs []string) (names []string, err error) {
+	root, err := resolve(tree)
+	if err != nil {
+		return nil, err
+	}
+	for _, dir := range dirs {
+		at, err := resolve(dir)
+		if missing(err) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if name, err := filepath.Rel(root, at); err == nil && filepath.IsLocal(name) {
+			names = append(names, filepath.ToSlash(name))
+		}
+	}
+	return names, nil
+}
+
+func resolve(dir string) (string, error) {
+	at, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	return filepath.EvalSymlinks(at)
+}
+
+// leftOut says whether a name is that of a directory that is left out, or is in it.
+func (t *tree) leftOut(name string) bool {
+	return slices.ContainsFunc(t.never, func(dir string) bool {
+		return dir == "." || name == dir || strings.HasPrefix(name, dir+"/")
+	})
 }
 
 // collect adds what is below a directory. Submodules and repositories that lie in the tree have their own rules of what
@@ -61,6 +102,9 @@ func (t *tree) collect(ctx context.Context, repo worktree, dir string) error {
 	}
 	for _, name := range names {
 		name = path.Join(dir, name)
+		if t.leftOut(name) {
+			continue
+		}
 		info, err := t.root.Lstat(name)
 		switch {
 		case missing(err): // deleted, and the deletion not staged yet
@@ -85,6 +129,8 @@ func (t *tree) walk(dir string) error {
 		switch {
 		case err != nil:
 			return err
+		case d.IsDir() && t.leftOut(name):
+			return fs.SkipDir
 		case d.Name() == ".git" && d.IsDir():
 			return fs.SkipDir
 		case d.Name() == ".git":

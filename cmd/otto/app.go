@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -133,6 +134,11 @@ func (a *app) colours(w io.Writer) bool {
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// words are those that are not empty.
+func words(all ...string) []string {
+	return slices.DeleteFunc(all, func(w string) bool { return w == "" })
 }
 
 // first is the first word that is not empty.

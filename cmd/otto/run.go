@@ -144,9 +144,13 @@ func (a *app) submit(ctx context.Context, c *connection, file *ottofile, digest,
 
 // pack bundles the tree around an Ottofile.
 func (a *app) pack(ctx context.Context, file *ottofile) (*bundle.Bundle, error) {
+	data, err := a.dataDir()
+	if err != nil && first(a.flags.url, a.env.url) == "" {
+		return nil, err
+	}
 	p := a.progress("packing the source")
 	packed, err := bundle.Make(ctx, bundle.Config{
-		Dir: file.dir, Always: []string{file.name}, Environ: a.env.all,
+		Dir: file.dir, Always: []string{file.name}, Never: words(data), Environ: a.env.all,
 		Progress: func(done, of bundle.Size) { p.update(done.Bytes, of.Bytes) },
 	})
 	p.done()
