@@ -21,11 +21,10 @@ type liveView struct {
 	stage   string // of the task that began last
 	colours int    // given out
 	failed  map[int64]*failedStep
-	lanes   map[int64]*lane
 }
 
 func newLiveView(out io.Writer, s style) *liveView {
-	v := &liveView{screen: &screen{out: out}, style: s, out: out, failed: map[int64]*failedStep{}, lanes: map[int64]*lane{}}
+	v := &liveView{screen: &screen{out: out}, style: s, out: out, failed: map[int64]*failedStep{}}
 	v.own = &lane{screen: v.screen}
 	return v
 }
@@ -73,7 +72,7 @@ func (v *liveView) task(t client.Task, attempt int, stage client.Stage) taskLog 
 	} else {
 		l.line("\n" + v.style.bold(title))
 	}
-	v.lanes[t.Task], v.stage = l, stage.Name
+	v.stage = stage.Name
 	return &liveTask{taskView{lane: l, style: v.style, steps: t.Steps}, v, t.Task}
 }
 
@@ -95,9 +94,9 @@ func (t *liveTask) close(steps []client.Step) {
 func (v *liveView) end(run client.RunDetail) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	for task, f := range v.failed {
+	for _, f := range v.failed {
 		if f != nil {
-			f.last = !v.silent && v.lanes[task].wroteLast()
+			f.last = !v.silent && v.screen.isLast(f.at)
 		}
 	}
 	v.own.finish()

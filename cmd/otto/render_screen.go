@@ -12,7 +12,7 @@ type screen struct {
 
 	mu   sync.Mutex
 	open *lane // whose last line has no end yet
-	last *lane // who wrote last
+	puts int   // how often somebody wrote
 	err  error // of the first write that failed; the others are not tried
 }
 
@@ -47,12 +47,13 @@ func (l *lane) write(text []byte) {
 	l.held = append(l.held[:0], l.held[end:]...)
 }
 
-// line writes a line of ours; what the task has begun comes first.
-func (l *lane) line(text string) {
+// line writes a line of ours; what the task has begun comes first. It answers the place of the line, for isLast.
+func (l *lane) line(text string) (at int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.flush()
 	l.lines([]byte(text + "\n"))
+	return l.puts
 }
 
 // finish ends a line that the task has begun.
@@ -107,15 +108,16 @@ func (l *lane) put(text []byte) {
 		return
 	}
 	_, l.err = l.out.Write(text)
-	l.last, l.open = l, nil
+	l.puts++
+	l.open = nil
 	if text[len(text)-1] != '\n' {
 		l.open = l
 	}
 }
 
-// wroteLast says whether nothing has been written since the lane did.
-func (l *lane) wroteLast() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.last == l
+// isLast says whether nothing has been written since a line was.
+func (s *screen) isLast(at int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.puts == at
 }

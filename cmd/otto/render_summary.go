@@ -132,10 +132,15 @@ func (s *summary) failures() {
 	for _, stage := range s.run.Stages {
 		for _, t := range stage.Tasks {
 			f := s.failed[t.Task]
-			if f == nil || f.last || len(f.lines) == 0 || t.State == client.Succeeded || t.AllowFailure {
+			if f == nil || f.last || t.State == client.Succeeded || t.AllowFailure {
 				continue
 			}
-			fmt.Fprintf(s, "\n%s\n", s.style.paint(stateColour(f.state), fmt.Sprintf("%s: %s %s", t.Name, f.name, outcomeText(f.state, f.code))))
+			silence := ""
+			if len(f.lines) == 0 {
+				silence = " (it wrote nothing)"
+			}
+			head := s.style.paint(stateColour(f.state), fmt.Sprintf("%s: %s %s", t.Name, f.name, outcomeText(f.state, f.code)))
+			fmt.Fprintf(s, "\n%s%s\n", head, silence)
 			for _, line := range f.lines {
 				fmt.Fprintf(s, "  %s\n", line)
 			}

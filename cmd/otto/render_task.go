@@ -28,6 +28,7 @@ type failedStep struct {
 	state string
 	code  *int
 	lines []string
+	at    int  // the place of its last line on the screen
 	last  bool // it is still the last thing on the screen, and need not be repeated
 }
 
@@ -81,9 +82,9 @@ func (v *taskView) ended(s client.Step) {
 	if s.ExitCode == nil {
 		outcome += prefixed(": ", s.Reason)
 	}
-	v.lane.line(v.style.mark(s.State) + " " + v.style.paint(stateColour(s.State), outcome) + v.style.dim(" after "+took))
+	at := v.lane.line(v.style.mark(s.State) + " " + v.style.paint(stateColour(s.State), outcome) + v.style.dim(" after "+took))
 	if v.failed == nil {
-		v.failed = &failedStep{name: v.name(s.Index), state: s.State, code: s.ExitCode, lines: v.tail.lines()}
+		v.failed = &failedStep{name: v.name(s.Index), state: s.State, code: s.ExitCode, lines: v.tail.lines(), at: at}
 	}
 }
 
