@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/ottoci/otto/client"
 )
@@ -83,16 +84,43 @@ func (s *summary) rows() []row {
 
 func (s *summary) task(depth int, t client.Task) row {
 	note := s.note(t.State, first(t.WaitingFor, t.Reason))
-	if t.ExitCode != nil && *t.ExitCode != 0 && t.State != client.Aborted {
-		note = s.style.paint(stateColour(t.State), outcomeText(t.State, t.ExitCode)) + s.style.dim(prefixed(", ", t.Reason))
+	if late := lateStep(t); late != nil || t.Reason == reasonTimeout {
+		note = s.style.paint(stateColour(t.State), timedOut(late))
+	} else if t.ExitCode != nil && *t.ExitCode != 0 && t.State != client.Aborted {
+		note = s.style.paint(stateColour(t.State), outcomeText(t.State, t.Reason, t.ExitCode)) + s.style.dim(prefixed(", ", t.Reason))
 	}
 	if t.AllowFailure && t.State != client.Succeeded && client.Final(t.State) {
 		note += s.style.dim(" (allowed)")
 	}
 	if t.Attempt > 1 {
-		note += s.style.dim(fmt.Sprintf(" attempt %d", t.Attempt))
+		if note != "" {
+			note += s.style.dim(", ")
+		}
+		note += s.style.dim(fmt.Sprintf("attempt %d", t.Attempt))
 	}
 	return row{depth, t.State, t.Name, between(t.StartedAt, t.FinishedAt), strings.TrimLeft(note, " ")}
+}
+
+// lateStep is the step whose timeout decided a task's result: the first that failed, if it has the task's exit code.
+func lateStep(t client.Task) *client.Step {
+	for i, step := range t.Steps {
+		if step.State != client.Failed || t.State != client.Failed {
+			continue
+		}
+		if step.Reason == reasonTimeout && t.ExitCode != nil && step.ExitCode != nil && *step.ExitCode == *t.ExitCode {
+			return &t.Steps[i]
+		}
+		return nil
+	}
+	return nil
+}
+
+func timedOut(step *client.Step) string {
+	if step == nil {
+		return outcomeText(client.Failed, reasonTimeout, nil)
+	}
+	took := duration(time.Duration(step.DurationMS) * time.Millisecond)
+	return outcomeText(step.State, step.Reason, step.ExitCode) + " after " + took
 }
 
 // stepsOf lists the steps of a task, if they are wanted.
@@ -102,8 +130,10 @@ func (s *summary) stepsOf(depth int, t client.Task) (rows []row) {
 	}
 	for _, step := range t.Steps {
 		note := s.note(step.State, step.Reason)
-		if step.ExitCode != nil && *step.ExitCode != 0 {
-			note = s.style.paint(stateColour(step.State), outcomeText(step.State, step.ExitCode)) + s.style.dim(prefixed(", ", step.Reason))
+		if step.Reason == reasonTimeout {
+			note = s.style.paint(stateColour(step.State), timedOut(&step))
+		} else if step.ExitCode != nil && *step.ExitCode != 0 {
+			note = s.style.paint(stateColour(step.State), outcomeText(step.State, step.Reason, step.ExitCode)) + s.style.dim(prefixed(", ", step.Reason))
 		}
 		rows = append(rows, row{depth, step.State, step.Name, between(step.StartedAt, step.FinishedAt), note})
 	}
@@ -139,7 +169,7 @@ func (s *summary) failures() {
 			if len(f.lines) == 0 {
 				silence = " (it wrote nothing)"
 			}
-			head := s.style.paint(stateColour(f.state), fmt.Sprintf("%s: %s %s", t.Name, f.name, outcomeText(f.state, f.code)))
+			head := s.style.paint(stateColour(f.state), fmt.Sprintf("%s: %s %s", t.Name, f.name, f.how))
 			fmt.Fprintf(s, "\n%s%s\n", head, silence)
 			for _, line := range f.lines {
 				fmt.Fprintf(s, "  %s\n", line)

@@ -18,6 +18,7 @@ type taskView struct {
 	began  int64 // when the step began, in ms since the task did
 	step   int
 	open   bool // the step has begun and not ended
+	late   bool // the agent stops the step because its time is over; the end in the log does not say so
 	tail   tail
 	failed *failedStep
 }
@@ -26,7 +27,7 @@ type taskView struct {
 type failedStep struct {
 	name  string
 	state string
-	code  *int
+	how   string // as outcomeText says it
 	lines []string
 	at    int  // the place of its last line on the screen
 	last  bool // it is still the last thing on the screen, and need not be repeated
@@ -42,6 +43,7 @@ func (v *taskView) add(p client.LogRecord) {
 		for line := range strings.Lines(string(p.Bytes())) {
 			v.lane.line(v.style.dim(strings.TrimRight(line, "\n")))
 			v.tail.write([]byte(line))
+			v.late = v.late || strings.HasSuffix(line, " timed out\n")
 		}
 	default:
 		v.lane.write(p.Bytes())
@@ -50,7 +52,7 @@ func (v *taskView) add(p client.LogRecord) {
 }
 
 func (v *taskView) begin(p client.LogRecord) {
-	v.step, v.began, v.open = p.Step, p.AtMS, true
+	v.step, v.began, v.open, v.late = p.Step, p.AtMS, true, false
 	v.tail = tail{}
 	v.lane.line(v.style.paint("36", "→ ") + v.style.bold(v.name(p.Step)))
 }
@@ -78,13 +80,19 @@ func (v *taskView) ended(s client.Step) {
 		v.lane.line(v.style.mark(s.State) + " " + v.style.dim(took))
 		return
 	}
-	outcome := outcomeText(s.State, s.ExitCode)
-	if s.ExitCode == nil {
+	if v.late && s.State == client.Failed {
+		s.Reason = reasonTimeout
+	}
+	outcome := outcomeText(s.State, s.Reason, s.ExitCode)
+	how := outcome
+	if s.Reason == reasonTimeout {
+		how += " after " + took
+	} else if s.ExitCode == nil {
 		outcome += prefixed(": ", s.Reason)
 	}
 	at := v.lane.line(v.style.mark(s.State) + " " + v.style.paint(stateColour(s.State), outcome) + v.style.dim(" after "+took))
 	if v.failed == nil {
-		v.failed = &failedStep{name: v.name(s.Index), state: s.State, code: s.ExitCode, lines: v.tail.lines(), at: at}
+		v.failed = &failedStep{name: v.name(s.Index), state: s.State, how: how, lines: v.tail.lines(), at: at}
 	}
 }
 
@@ -97,9 +105,14 @@ func (v *taskView) name(step int) string {
 	return fmt.Sprintf("step %d", step+1)
 }
 
+// reasonTimeout is the reason of a step or task whose time was over; what signal ended it then says nothing.
+const reasonTimeout = "timeout"
+
 // outcomeText says how a step or task ended: "failed: exit code 1".
-func outcomeText(state string, code *int) string {
+func outcomeText(state, reason string, code *int) string {
 	switch {
+	case reason == reasonTimeout:
+		return "timed out"
 	case code == nil:
 		return state
 	case *code > 128 && *code < 160:
