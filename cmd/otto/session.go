@@ -22,6 +22,7 @@ type session struct {
 
 	mu    sync.Mutex
 	count int
+	first time.Time // when the first came
 	conn  *connection
 	run   int64 // 0 before the run exists and after it is over
 }
@@ -36,6 +37,9 @@ var (
 // killPatience is how long a killed run may take to end: its agent must hear of it, and kill.
 const killPatience = 20 * time.Second
 
+// sameGesture is how close together two Ctrl-C are one: a terminal and whatever passes its signals on both send it.
+const sameGesture = 300 * time.Millisecond
+
 // obey follows signals until ctx ends.
 func (s *session) obey(ctx context.Context) {
 	var patience <-chan time.Time
@@ -47,7 +51,13 @@ func (s *session) obey(ctx context.Context) {
 			s.cancel(errKilled)
 		case got := <-s.signals:
 			s.mu.Lock()
-			s.count++
+			if s.count == 1 && got == syscall.SIGINT && time.Since(s.first) < sameGesture {
+				s.mu.Unlock()
+				continue
+			}
+			if s.count++; s.count == 1 {
+				s.first = time.Now()
+			}
 			c, run, count := s.conn, s.run, s.count
 			s.mu.Unlock()
 			switch {
@@ -57,6 +67,9 @@ func (s *session) obey(ctx context.Context) {
 				patience = time.After(killPatience)
 				s.app.say("killing run %d", run)
 				s.abort(ctx, c, run, "killed by "+person(got))
+			case got == syscall.SIGPIPE:
+				s.app.say("otto: the output was closed: aborting run %d", run)
+				s.abort(ctx, c, run, "aborted by "+person(got))
 			default:
 				s.app.say("aborting run %d … press Ctrl-C again to kill it", run)
 				s.abort(ctx, c, run, "aborted by "+person(got))
@@ -97,10 +110,11 @@ func person(got os.Signal) string {
 }
 
 func (s *session) abort(ctx context.Context, c *connection, run int64, reason string) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	asking, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	_, err := c.RunAbort(ctx, client.RunNumber(run), client.RunAbort{Reason: reason})
-	if err != nil && !client.IsStatus(err, 409) { // it is over already
+	_, err := c.RunAbort(asking, client.RunNumber(run), client.RunAbort{Reason: reason})
+	over := client.IsStatus(err, 409) || ctx.Err() != nil // the session's own end says why
+	if err != nil && !over {
 		s.app.say("otto: cannot abort run %d: %v", run, err)
 	}
 }
