@@ -50,6 +50,22 @@ func usage(cmd *cobra.Command, format string, args ...any) error {
 	return &usageError{fmt.Errorf(format, args...), cmd.CommandPath()}
 }
 
+// written adds to how a command ended that not all of its output could be written.
+func (a *app) written(err error) error {
+	out, ok := a.stdout.(*output)
+	if !ok {
+		return err
+	}
+	lost := out.unwritten()
+	if lost == nil || errors.As(err, new(*usageError)) {
+		return err
+	}
+	if status := exit(0); err != nil && !errors.As(err, &status) && !errors.Is(err, lost) {
+		return err
+	}
+	return fmt.Errorf("write the output: %w", lost)
+}
+
 // report prints an error as people read it and answers the exit status it stands for.
 func (a *app) report(err error) int {
 	var quiet exit

@@ -18,7 +18,7 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == agent.KeeperCommand {
 		os.Exit(agent.Keeper(os.Args[2:]))
 	}
-	a := &app{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, env: readEnvironment(os.Environ())}
+	a := &app{stdin: os.Stdin, stdout: &output{file: os.Stdout}, stderr: os.Stderr, env: readEnvironment(os.Environ())}
 	os.Exit(a.main(context.Background(), os.Args[1:]))
 }
 
@@ -26,7 +26,7 @@ func main() {
 func (a *app) main(ctx context.Context, args []string) int {
 	root := newRoot(a)
 	root.SetArgs(args)
-	return a.report(root.ExecuteContext(ctx))
+	return a.report(a.written(root.ExecuteContext(ctx)))
 }
 
 func newRoot(a *app) *cobra.Command {
