@@ -36,7 +36,7 @@ comes from. Nothing runs, and no server is needed. What it shows is what otto ru
 			case err != nil:
 				return err
 			case cmd.Flags().Changed("why"):
-				return a.explainWhy(body, plan, why)
+				return a.explainWhy(body, plan, why, a.reasonWriter(asJSON))
 			case asJSON:
 				_, err = fmt.Fprintf(a.stdout, "%s\n", body)
 				return err
@@ -47,7 +47,7 @@ comes from. Nothing runs, and no server is needed. What it shows is what otto ru
 			return err
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print the plan's canonical bytes, which its digest is of")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the plan's canonical bytes, which its digest is of; with --why, lines of JSON")
 	cmd.Flags().StringVar(&why, "why", "", "print the origin of one value, by its JSON `pointer`")
 	return cmd
 }

@@ -11,8 +11,27 @@ import (
 	"github.com/ottoci/otto/pipeline"
 )
 
-// explainWhy prints a value of the plan with its origin; for a part of the plan, the values below it.
-func (a *app) explainWhy(body []byte, plan *pipeline.Plan, pointer string) error {
+// reason is a value of the plan and where it comes from.
+type reason struct {
+	Pointer string          `json:"pointer"`
+	Value   json.RawMessage `json:"value"`
+	Origin  pipeline.Origin `json:"origin"`
+}
+
+// reasonWriter writes reasons for people or as lines of JSON.
+func (a *app) reasonWriter(asJSON bool) func(reason) error {
+	if asJSON {
+		return func(r reason) error { return a.printJSON(r) }
+	}
+	style := a.stdoutStyle()
+	return func(r reason) error {
+		_, err := fmt.Fprintf(a.stdout, "%s = %s  %s\n", r.Pointer, r.Value, style.dim(origin(r.Origin)))
+		return err
+	}
+}
+
+// explainWhy writes a value of the plan with its origin; for a part of the plan, the values below it.
+func (a *app) explainWhy(body []byte, plan *pipeline.Plan, pointer string, write func(reason) error) error {
 	pointer = "/" + strings.Trim(pointer, "/")
 	var doc any
 	if err := json.Unmarshal(body, &doc); err != nil {
@@ -27,7 +46,6 @@ func (a *app) explainWhy(body []byte, plan *pipeline.Plan, pointer string) error
 	if len(found) == 0 {
 		return withHint(fmt.Errorf("the plan has no value at %s", pointer), "otto explain --why / lists all")
 	}
-	style := a.stdoutStyle()
 	for _, at := range found {
 		value, err := lookUp(doc, at)
 		if err != nil {
@@ -37,8 +55,7 @@ func (a *app) explainWhy(body []byte, plan *pipeline.Plan, pointer string) error
 		if err != nil {
 			return err
 		}
-		line := fmt.Sprintf("%s = %s", at, encoded)
-		if _, err := fmt.Fprintf(a.stdout, "%s  %s\n", line, style.dim(origin(plan.Origins[at]))); err != nil {
+		if err := write(reason{Pointer: at, Value: encoded, Origin: plan.Origins[at]}); err != nil {
 			return err
 		}
 	}

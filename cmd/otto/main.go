@@ -70,8 +70,14 @@ Start in a directory that holds an Ottofile.yaml:
 	}
 	add(groupPipeline, newRun(a), newExplain(a), newValidate(a), newSchema(a))
 	add(groupRuns, newRuns(a), newShow(a), newLogs(a), newEvents(a), newAbort(a), newRerun(a))
+	root.Version = version()
+	root.SetVersionTemplate(versionLine())
 	add(groupFleet, newUp(a), newServer(a), newWorker(a), newAgent(a), newAgents(a), newMigrate(a), newToken(a))
 	root.AddCommand(newVersion(a), newWithPg(a), newBench(a))
+	root.InitDefaultHelpCmd()
+	if help, _, err := root.Find([]string{"help"}); err == nil {
+		help.Args = knownTopic
+	}
 	return root
 }
 
@@ -91,6 +97,14 @@ func knownCommand(cmd *cobra.Command, args []string) error {
 		return withHint(err, "did you mean otto %s?", near[0])
 	}
 	return err
+}
+
+// knownTopic refuses to help with what is no verb.
+func knownTopic(cmd *cobra.Command, args []string) error {
+	if found, _, err := cmd.Root().Find(args); err != nil || found == nil || len(args) > 0 && found == cmd.Root() {
+		return knownCommand(cmd.Root(), args)
+	}
+	return nil
 }
 
 // atMost takes up to n arguments, named for the message.

@@ -53,3 +53,15 @@ func (t *jsonTask) add(p client.LogRecord) {
 }
 
 func (t *jsonTask) close([]client.Step) {}
+
+// resultOnly leaves out of a view what is not the run's result.
+type resultOnly struct{ view }
+
+func (resultOnly) start(client.RunDetail)                      {}
+func (resultOnly) event(client.Event)                          {}
+func (resultOnly) task(client.Task, int, client.Stage) taskLog { return noLog{} }
+
+type noLog struct{}
+
+func (noLog) add(client.LogRecord) {}
+func (noLog) close([]client.Step)  {}

@@ -25,6 +25,8 @@ func (f *viewFlags) add(cmd *cobra.Command) {
 
 func (a *app) view(f viewFlags, out io.Writer) view {
 	switch {
+	case f.json && f.quiet:
+		return resultOnly{newJSONView(out)}
 	case f.json:
 		return newJSONView(out)
 	case f.quiet:

@@ -40,6 +40,9 @@ func newRuns(a *app) *cobra.Command {
 		Example: examples("otto runs", "otto runs --state failed --limit 5", "otto runs --json | jq .run"),
 		Args:    nothing,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if limit < 1 {
+				return usage(cmd, "--limit is %d: it must be at least 1", limit)
+			}
 			return a.onServer(cmd, func(ctx context.Context, c *connection) error {
 				page, err := c.RunList(ctx, client.RunListOptions{States: states, Project: project, Limit: limit})
 				if err != nil {
