@@ -18,13 +18,13 @@ type liveView struct {
 	silent bool      // nothing but the summary is shown
 
 	mu      sync.Mutex
-	stage   string // of the task that began last
-	colours int    // given out
+	stage   string        // of the task that began last
+	colours map[int64]int // of the prefixes, by task: an attempt keeps its task's
 	failed  map[int64]*failedStep
 }
 
 func newLiveView(out io.Writer, s style) *liveView {
-	v := &liveView{screen: &screen{out: out}, style: s, out: out, failed: map[int64]*failedStep{}}
+	v := &liveView{screen: &screen{out: out}, style: s, out: out, failed: map[int64]*failedStep{}, colours: map[int64]int{}}
 	v.own = &lane{screen: v.screen}
 	return v
 }
@@ -67,8 +67,10 @@ func (v *liveView) task(t client.Task, attempt int, stage client.Stage) taskLog 
 		if v.stage != stage.Name {
 			v.line("\n" + v.style.bold(stage.Name) + v.style.dim(": "+plural(len(stage.Tasks), "task")+" at once"))
 		}
-		l.prefix = v.style.prefix(v.colours, pad(t.Name, prefixWidth(stage))+" │ ")
-		v.colours++
+		if _, given := v.colours[t.Task]; !given {
+			v.colours[t.Task] = len(v.colours)
+		}
+		l.prefix = v.style.prefix(v.colours[t.Task], pad(t.Name, prefixWidth(stage))+" │ ")
 	} else {
 		l.line("\n" + v.style.bold(title))
 	}
