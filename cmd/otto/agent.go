@@ -61,6 +61,7 @@ At the first SIGTERM or Ctrl-C it takes no more work and lets its tasks end; at 
 	flags.StringArrayVar(&f.labels, "label", nil, "a capability it offers, as `name=value`; may be repeated")
 	flags.DurationVar(&f.drain, "drain-timeout", 10*time.Minute, "how long tasks may take to end once it drains")
 	flags.Int64Var(&f.logBytes, "log-limit", 4<<30, "`bytes` of a task's output that are kept; the log is cut there, with a mark")
+	a.addPassEnv(flags, "it")
 	flags.BoolVar(&f.once, "once", false, "take one task, then end")
 	return serves(cmd, "info")
 }
@@ -90,9 +91,13 @@ func (a *app) agentConfig(cmd *cobra.Command, f agentFlags) (agent.Config, error
 	if err != nil {
 		return agent.Config{}, usage(cmd, "%w", err)
 	}
+	passed, err := a.passEnv()
+	if err != nil {
+		return agent.Config{}, usage(cmd, "%w", err)
+	}
 	return agent.Config{
 		URL: url, Version: version(), EnrolToken: enrol, StateFile: agentState(dir), Name: f.name, Capacity: f.capacity, Once: f.once, LogBytes: f.logBytes,
-		Labels: labels, WorkDir: dir, Environ: a.env.all, DrainTimeout: f.drain, Log: a.log,
+		Labels: labels, WorkDir: dir, Environ: a.env.all, PassEnv: passed, DrainTimeout: f.drain, Log: a.log,
 	}, nil
 }
 

@@ -63,6 +63,10 @@ const agentTokenName = "agent of this machine"
 
 // startAgent starts the agent of a local server. It has its credential from an earlier start, or gets one.
 func (l *localServer) startAgent(_ context.Context, s agentSettings) (*agentProcess, error) {
+	passed, err := l.app.passEnv()
+	if err != nil {
+		return nil, err
+	}
 	p := &agentProcess{
 		dir: l.agentDir(), drain: s.drain, stderr: os.Stderr, log: l.app.log, say: l.app.say, stop: make(chan struct{}), hurry: make(chan struct{}), abandon: make(chan struct{}),
 		args: []string{"otto", "agent", "--url", l.plane.url, "--dir", l.agentDir(), "--capacity", fmt.Sprint(s.capacity),
@@ -73,6 +77,9 @@ func (l *localServer) startAgent(_ context.Context, s agentSettings) (*agentProc
 			return createToken(ctx, l.q, "enrol", "enrol", agentTokenName)
 		},
 		fail: l.plane.lose,
+	}
+	for _, name := range passed {
+		p.args = append(p.args, "--pass-env", name)
 	}
 	p.seen = func() time.Time { return l.agentSeen(storedAgent(p.dir)) }
 	if known := storedAgent(p.dir); known != 0 {

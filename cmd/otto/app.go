@@ -31,6 +31,7 @@ type globalFlags struct {
 	url, token, dataDir string
 	logLevel, logFormat string
 	noColor             bool
+	passEnv             []string // not of every verb: of those that have an agent, see addPassEnv
 }
 
 func (a *app) addGlobalFlags(f *pflag.FlagSet) {
@@ -42,6 +43,25 @@ func (a *app) addGlobalFlags(f *pflag.FlagSet) {
 	f.BoolVar(&a.flags.noColor, "no-color", false, "no colours (NO_COLOR)")
 }
 
+// addPassEnv adds the flag of the verbs that have an agent.
+func (a *app) addPassEnv(f *pflag.FlagSet, whose string) {
+	f.StringArrayVar(&a.flags.passEnv, "pass-env", nil, "variable `name` of this environment that "+whose+" gives to steps; may be repeated (OTTO_PASS_ENV, with commas)")
+}
+
+// passEnv names the variables that an agent gives to steps, besides those it always does.
+func (a *app) passEnv() ([]string, error) {
+	names := slices.Clone(a.flags.passEnv)
+	for name := range strings.SplitSeq(a.env.passEnv, ",") {
+		names = append(names, words(strings.TrimSpace(name))...)
+	}
+	for _, name := range names {
+		if name == "" || strings.ContainsAny(name, "= \x00") {
+			return nil, fmt.Errorf("%q is not the name of a variable", name)
+		}
+	}
+	return names, nil
+}
+
 // environment is everything Otto reads from its environment.
 type environment struct {
 	url, token            string
@@ -49,6 +69,7 @@ type environment struct {
 	databaseURL, storeURL string
 	pgBin                 string
 	enrolToken            string
+	passEnv               string
 	logLevel              string
 	noColor               bool
 	xdgDataHome, home     string
@@ -67,6 +88,7 @@ func readEnvironment(all []string) environment {
 		databaseURL: vars["OTTO_DATABASE_URL"], storeURL: vars["OTTO_STORE_URL"],
 		pgBin:       vars["OTTO_PG_BIN"],
 		enrolToken:  vars["OTTO_ENROL_TOKEN"],
+		passEnv:     vars["OTTO_PASS_ENV"],
 		logLevel:    vars["OTTO_LOG"],
 		noColor:     vars["NO_COLOR"] != "" || vars["TERM"] == "dumb",
 		xdgDataHome: vars["XDG_DATA_HOME"], home: vars["HOME"],

@@ -53,6 +53,9 @@ aborts the run and waits for the steps that always run; a second one kills it.` 
 		Example: examples("otto run", "otto run ci/release.yaml", "otto run --json | jq -r '.log.text // empty'"),
 		Args:    atMost(1, "directory or file"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if _, err := a.passEnv(); err != nil {
+				return usage(cmd, "%w", err)
+			}
 			file, err := findOttofile(args)
 			if err != nil {
 				return err
@@ -72,6 +75,7 @@ aborts the run and waits for the steps that always run; a second one kills it.` 
 		},
 	}
 	cmd.Flags().StringVar(&project, "project", "", "the project that the run belongs to")
+	a.addPassEnv(cmd.Flags(), "the agent of a private server")
 	show.add(cmd)
 	return ownSignals(cmd)
 }

@@ -36,12 +36,18 @@ running tasks end for a while, then hands them back; a second one hands them bac
 			exitStatus("0  stopped by a signal", "1  it could not start, or a part of it failed"),
 		Example: examples("otto up", "otto up --listen 0.0.0.0:7070", "OTTO_DATABASE_URL=postgres://otto@db/otto otto up"),
 		Args:    nothing,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return a.up(cmd.Context(), f) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if _, err := a.passEnv(); err != nil {
+				return usage(cmd, "%w", err)
+			}
+			return a.up(cmd.Context(), f)
+		},
 	}
 	cmd.Flags().StringVar(&f.listen, "listen", "127.0.0.1:7070", "`address` of the API")
 	cmd.Flags().StringVar(&f.metricsListen, "metrics-listen", "127.0.0.1:7071", "`address` of the metrics; empty for none")
 	cmd.Flags().IntVar(&f.capacity, "capacity", sessionCapacity, "how many tasks the agent runs at once")
 	cmd.Flags().DurationVar(&f.drain, "drain-timeout", 10*time.Second, "how long running tasks may take to end at the first Ctrl-C")
+	a.addPassEnv(cmd.Flags(), "the agent")
 	return serves(cmd, "warn")
 }
 
