@@ -10,7 +10,8 @@ run: deps build
 	@bin/otto run
 
 ## test: run all tests, on real Postgres, real processes and real HTTP
-test: deps
+test:
+	@scripts/deps test
 	$(GO) test -timeout 15m ./...
 
 ## check: linters, and that generated files are up to date

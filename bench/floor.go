@@ -17,7 +17,7 @@ import (
 type floor struct{ pool *pgxpool.Pool }
 
 const floorSchema = `
-create table tasks (
+create table floor_tasks (
     id           bigint generated always as identity primary key,
     name         text not null,
     state        text not null default 'ready',
@@ -26,8 +26,8 @@ create table tasks (
     lease_id     uuid,
     finished_at  timestamptz
 ) with (fillfactor = 80);
-create index tasks_ready on tasks (priority desc, ready_at, id) where state = 'ready';
-create table events (
+create index floor_tasks_ready on floor_tasks (priority desc, ready_at, id) where state = 'ready';
+create table floor_events (
     id       bigint generated always as identity primary key,
     at       timestamptz not null default now(),
     kind     text not null,
@@ -38,17 +38,17 @@ create table chunks (id bigint generated always as identity primary key, data by
 alter table chunks alter column data set storage external;`
 
 const (
-	floorInsert = "insert into tasks (name) select 'task' from generate_series(1, $1)"
+	floorInsert = "insert into floor_tasks (name) select 'task' from generate_series(1, $1)"
 	floorClaim  = `
 with picked as (
-    select id from tasks where state = 'ready' order by priority desc, ready_at, id limit $1 for update skip locked
+    select id from floor_tasks where state = 'ready' order by priority desc, ready_at, id limit $1 for update skip locked
 )
-update tasks t set state = 'running', lease_id = gen_random_uuid() from picked where t.id = picked.id returning t.id`
+update floor_tasks t set state = 'running', lease_id = gen_random_uuid() from picked where t.id = picked.id returning t.id`
 	floorFinish = `
 with done as (
-    update tasks set state = 'succeeded', finished_at = now() where id = any($1) and state = 'running' returning id
+    update floor_tasks set state = 'succeeded', finished_at = now() where id = any($1) and state = 'running' returning id
 )
-insert into events (kind, task_id) select 'task.succeeded', id from done`
+insert into floor_events (kind, task_id) select 'task.succeeded', id from done`
 	floorConns = 32
 )
 
@@ -99,7 +99,7 @@ func unbatchedShell() load { return load{workers: 8, batch: 1, shell: true} }
 
 // rate is how many tasks per second come to their end.
 func (f *floor) rate(ctx context.Context, l load, d time.Duration) (float64, error) {
-	if _, err := f.pool.Exec(ctx, "truncate tasks, events"); err != nil {
+	if _, err := f.pool.Exec(ctx, "truncate floor_tasks, floor_events"); err != nil {
 		return 0, err
 	}
 	return perSecond(ctx, l.workers, d, func(ctx context.Context) (int, error) { return f.cycle(ctx, l) })

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"os/exec"
 	"slices"
 	"testing"
 	"time"
@@ -12,9 +11,6 @@ import (
 func TestChaos(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes half a minute")
-	}
-	if _, err := exec.LookPath("go"); err != nil {
-		t.Skip("it builds otto")
 	}
 	t.Parallel()
 	r, err := run(t.Context(), config{Time: 15 * time.Second, Settle: 2 * time.Minute, Seed: 5, Talk: t.Output()})
