@@ -54,6 +54,7 @@ func Start(ctx context.Context, c Config) (*Client, error) {
 		PeriodicJobs: periodic(c),
 		Logger:       quietly(c.Logger),
 		ErrorHandler: &failures{log: c.Logger},
+		RetryPolicy:  &retries{},
 		// A cooldown of 100 ms, the default, gives a median of 51 ms from insert to work; see docs/development.md.
 		FetchCooldown: 10 * time.Millisecond,
 		// The latency of a job whose wake-up was lost.
