@@ -3,63 +3,84 @@
 -- run_create: – → pending. With a plan the run starts at once, else a job plans it from its source.
 create function otto.run_create(project text, source text, ottofile text, plan text, rerun_of bigint, actor text)
 returns setof runs language plpgsql security definer set search_path = public, otto, pg_temp as $$
-#variable_conflict use_column
-declare r runs; p bigint;
 begin
-    select id into p from projects where name = project;
-    if not found then
-        insert into projects (name, created_at) values (project, clock()) on conflict (name) do nothing;
-        select id into p from projects where name = project;
-    end if;
-    insert into runs (project_id, source_digest, ottofile, plan_digest, rerun_of, created_by, created_at)
-    values (p, source, run_create.ottofile, plan, run_create.rerun_of, actor, clock())
-    returning * into r;
+    return query select * from runs_create(jsonb_build_array(jsonb_build_object(
+        'project', project, 'source', source, 'ottofile', ottofile, 'plan', plan, 'rerun_of', rerun_of, 'actor', actor)));
+end $$;
 
-    perform emit('run.created', actor, r.id, data => jsonb_build_object('project', project, 'source', source, 'rerun_of', rerun_of));
-    if plan is null then
-        perform enqueue('source_plan', jsonb_build_object('run', r.id));
-        return next r;
-    else
-        return query select * from run_plan(r.id, plan, null, actor);
-    end if;
+-- runs_create is run_create for many: an array of run_request. Either all are created or none.
+create function otto.runs_create(requests jsonb)
+returns setof runs language plpgsql security definer set search_path = public, otto, pg_temp as $$
+#variable_conflict use_column
+declare wanted run_request[] := array(select w from jsonb_populate_recordset(null::run_request, requests) w); news new_event[]; made bigint[]; planned act[];
+begin
+    insert into projects (name, created_at)
+    select w.project, clock() from unnest(wanted) w
+     where not exists (select from projects p where p.name = w.project) group by w.project order by w.project
+    on conflict (name) do nothing;
+    with r as (
+        insert into runs (uuid, project_id, state, source_digest, ottofile, plan_digest, rerun_of, created_by, created_at, started_at)
+        select coalesce(w.uuid, gen_random_uuid()), p.id, case when w.plan is null then 'pending' else 'running' end,
+               w.source, w.ottofile, w.plan, w.rerun_of, w.actor, clock(), case when w.plan is not null then clock() end
+          from unnest(wanted) with ordinality w(uuid, project, source, ottofile, plan, rerun_of, actor, place)
+          join projects p on p.name = w.project order by w.place
+        returning *
+    )
+    select array_agg(row('run.created', false, r.created_by, r.id, null, null, null, null,
+                     jsonb_build_object('project', p.name, 'source', r.source_digest, 'rerun_of', r.rerun_of))::new_event order by r.id),
+           array_agg(r.id), array_agg(row(r.id, r.created_by)::act order by r.id) filter (where r.plan_digest is not null)
+      into news, made, planned
+      from r join projects p on p.id = r.project_id;
+
+    perform emit(news || runs_start(planned));
+    perform enqueue('source_plan', jsonb_build_object('run', r.id)) from (select id from runs where id = any(made) and plan_digest is null order by id) r;
+    return query select * from runs where id = any(made) order by id;
 end $$;
 
 -- run_plan: pending → running (or final, where the plan has nothing to do). Lays out the rows of a stored plan.
 create function otto.run_plan(run bigint, plan text, diagnostics jsonb, actor text)
 returns setof runs language plpgsql security definer set search_path = public, otto, pg_temp as $$
 #variable_conflict use_column
-declare r runs;
 begin
     perform lock_run(run);
     update runs set state = 'running', plan_digest = plan, diagnostics = run_plan.diagnostics, started_at = clock()
-     where id = run and state = 'pending'
-    returning * into r;
+     where id = run and state = 'pending';
     if not found then perform refuse_run(run, 'plan'); end if;
-    perform plan_lay_out(run, plan);
 
-    perform emit('run.planned', actor, run, data => jsonb_build_object('plan', plan));
-    perform emit('run.started', actor, run);
-    perform run_advance(run, actor);
+    perform emit(runs_start(array[row(run, actor)::act]));
     return query select * from runs where id = run;
 end $$;
 
--- plan_lay_out inserts a run's stages and tasks.
-create function otto.plan_lay_out(run bigint, plan text)
+-- runs_start lays out the plans of runs that have just become running, and lets them go. Internal.
+create function otto.runs_start(started otto.act[])
+returns otto.new_event[] language plpgsql as $$
+declare news new_event[];
+begin
+    if started is null then return '{}'; end if;
+    perform plans_lay_out(array(select a.id from unnest(started) a));
+    news := array(select row(k.kind, false, a.actor, a.id, null, null, null, null, case when k.kind = 'run.planned' then jsonb_build_object('plan', r.plan_digest) end)::new_event
+                    from unnest(started) a join runs r on r.id = a.id, lateral (values ('run.planned'), ('run.started')) k(kind) order by a.id, k.kind);
+    return news || runs_advance(started);
+end $$;
+
+-- plans_lay_out inserts the stages and tasks of runs. Internal.
+create function otto.plans_lay_out(ids bigint[])
 returns void language plpgsql as $$
 begin
     insert into stages (run_id, index, name, mode, always, tasks_left)
-    select run, s.n - 1, s.body ->> 'name', s.body ->> 'mode', coalesce((s.body ->> 'always')::boolean, false),
+    select r.id, s.n - 1, s.body ->> 'name', s.body ->> 'mode', coalesce((s.body ->> 'always')::boolean, false),
            json_array_length(s.body -> 'tasks')
-      from plans p, json_array_elements(p.body -> 'stages') with ordinality s(body, n)
-     where p.digest = plan;
+      from runs r join plans p on p.digest = r.plan_digest, json_array_elements(p.body -> 'stages') with ordinality s(body, n)
+     where r.id = any(ids);
 
     insert into tasks (run_id, stage_id, stage_index, index, name, requires, always, allow_failure)
-    select run, s.id, t.stage_index, t.task_index, t.spec ->> 'name', coalesce(t.spec -> 'requires', '{}')::jsonb,
+    select r.id, s.id, t.stage_index, t.task_index, t.spec ->> 'name', coalesce(t.spec -> 'requires', '{}')::jsonb,
            s.always or coalesce((t.spec ->> 'always')::boolean, false), coalesce((t.spec ->> 'allow_failure')::boolean, false)
-      from plan_tasks t
-      join stages s on s.run_id = run and s.index = t.stage_index
-     where t.plan_digest = plan
-     order by t.stage_index, t.task_index;
+      from runs r
+      join plan_tasks t on t.plan_digest = r.plan_digest
+      join stages s on s.run_id = r.id and s.index = t.stage_index
+     where r.id = any(ids)
+     order by r.id, t.stage_index, t.task_index;
 end $$;
 
 -- run_fail: pending → failed. The source cannot be planned.
@@ -74,7 +95,7 @@ begin
     returning * into r;
     if not found then perform refuse_run(run, 'fail'); end if;
 
-    perform run_ended(r, actor);
+    perform emit(array[run_ended(r, actor)]);
     return next r;
 end $$;
 
@@ -96,11 +117,11 @@ begin
     if not found then perform refuse_run(run, 'abort'); end if;
 
     if was = 'pending' then
-        perform run_ended(r, actor);
+        perform emit(array[run_ended(r, actor)]);
     else
-        perform emit('run.aborting', actor, run, data => jsonb_build_object('reason', reason, 'again', was = 'aborting'));
-        perform tasks_abort(run, null, was = 'aborting', coalesce(reason, 'run_aborted'), actor);
-        perform run_advance(run, actor);
+        perform emit(row('run.aborting', false, actor, run, null, null, null, null, jsonb_build_object('reason', reason, 'again', was = 'aborting'))::new_event
+                     || tasks_abort(run, null, was = 'aborting', coalesce(reason, 'run_aborted'), actor)
+                     || runs_advance(array[row(run, actor)::act]));
     end if;
     return query select * from runs where id = run;
 end $$;
@@ -117,34 +138,48 @@ begin
     return query select * from run_create(p, r.source_digest, r.ottofile, r.plan_digest, r.id, actor);
 end $$;
 
--- run_advance follows what changed, under the run's lock: it opens the next stage that has a task to run, passes over
--- those before it, and ends the run after the last. It may be called at any time; what is up to date stays as it is.
-create function otto.run_advance(run bigint, actor text)
-returns void language plpgsql as $$
-declare r runs; nxt stages; go boolean;
+-- runs_advance follows what changed, under the runs' locks: it opens the next stage that has a task to run, passes over
+-- those before it, and ends a run after the last. It may be called at any time; what is up to date stays as it is. Internal.
+create function otto.runs_advance(acts otto.act[])
+returns otto.new_event[] language plpgsql as $$
+declare crossings crossing[];
 begin
-    select * into r from runs where id = run;
-    if r.finished_at is not null or exists (select from stages s where s.run_id = run and s.state = 'running') then return; end if;
-    go := continues(severity_before(run, (select min(s.index) from stages s where s.run_id = run and s.state = 'waiting')));
-    select * into nxt from stages s
-     where s.run_id = run and s.state = 'waiting'
-       and exists (select from tasks t where t.run_id = run and t.stage_index = s.index and (go or t.always))
-     order by s.index limit 1;
-    perform stages_pass(run, nxt.index, go, actor);
-    if nxt.id is not null then
-        perform stage_start(nxt.id, go, actor);
-        return;
-    end if;
-    update runs set state = state_of(case when exists (select from stages s where s.run_id = run) then severity else 1::smallint end),
-                    finished_at = clock()
-     where id = run
-    returning * into r;
-    perform run_ended(r, actor);
+    crossings := array(
+        select row(r.id, b.go, n.id, n.index, a.actor)::crossing
+          from unnest(acts) a join runs r on r.id = a.id,
+               lateral (select min(s.index) as index from stages s where s.run_id = r.id and s.state = 'waiting') f,
+               lateral (select continues(severity_before(r.id, f.index)) as go) b
+          left join lateral (
+               select s.id, s.index from stages s
+                where s.run_id = r.id and s.state = 'waiting'
+                  and exists (select from tasks t where t.run_id = r.id and t.stage_index = s.index and (b.go or t.always))
+                order by s.index limit 1) n on true
+         where r.finished_at is null and not exists (select from stages s where s.run_id = r.id and s.state = 'running')
+         order by r.id);
+    if cardinality(crossings) = 0 then return '{}'; end if;
+    return stages_pass(crossings)
+        || stages_start(array(select c from unnest(crossings) c where c.stage_id is not null))
+        || runs_end(array(select c from unnest(crossings) c where c.stage_id is null));
 end $$;
 
--- run_ended announces a final run.
-create function otto.run_ended(r runs, actor text)
-returns void language plpgsql as $$
+-- runs_end: any state → the worst outcome of the stages. Internal, under the runs' locks.
+create function otto.runs_end(crossings otto.crossing[])
+returns otto.new_event[] language plpgsql as $$
+declare news new_event[];
 begin
-    perform emit_end('run', r.state, actor, r.id, data => jsonb_build_object('reason', r.reason, 'warnings', r.warnings));
+    if cardinality(crossings) = 0 then return '{}'; end if;
+    with u as (
+        update runs r set state = state_of(case when exists (select from stages s where s.run_id = r.id) then r.severity else 1::smallint end),
+                          finished_at = clock()
+          from unnest(crossings) c where r.id = c.run_id
+        returning r, c.actor
+    )
+    select array_agg(run_ended(u.r, u.actor) order by (u.r).id) into news from u;
+    return news;
+end $$;
+
+-- run_ended is the event of a final run.
+create function otto.run_ended(r runs, actor text) returns otto.new_event language plpgsql as $$
+begin
+    return row('run.' || r.state, true, actor, r.id, null, null, null, null, jsonb_build_object('reason', r.reason, 'warnings', r.warnings))::new_event;
 end $$;

@@ -1,22 +1,19 @@
 -- The transitions of a stage. All are internal: a run or a task that moves takes its stage along, under the run's lock.
 
--- stage_start: waiting → running, and its first tasks become ready; where the run does not go on, only those that are
--- marked always run.
-create function otto.stage_start(stage bigint, go boolean, actor text)
-returns void language plpgsql as $$
-declare s stages;
+-- stages_start: waiting → running, and their first tasks become ready.
+create function otto.stages_start(crossings otto.crossing[])
+returns otto.new_event[] language plpgsql as $$
+declare news new_event[]; opened crossing[];
 begin
-    update stages set state = 'running', started_at = clock() where id = stage and state = 'waiting' returning * into s;
-    if not found then return; end if;
-    perform emit('stage.started', actor, s.run_id, s.id);
-    if s.mode = 'linear' then
-        perform stage_next(s.id, actor);
-        perform stage_finish(s.id, actor);
-        return;
-    end if;
-    perform stage_skip(stage, array(select t.id from tasks t where t.run_id = s.run_id and t.stage_index = s.index and not (go or t.always)), actor);
-    perform tasks_ready(array(select t.id from tasks t where t.run_id = s.run_id and t.stage_index = s.index and (go or t.always)), actor);
-    perform stage_finish(s.id, actor);
+    if cardinality(crossings) = 0 then return '{}'; end if;
+    with u as (
+        update stages s set state = 'running', started_at = clock()
+          from unnest(crossings) c where s.id = c.stage_id and s.state = 'waiting'
+        returning s.id, s.run_id, c
+    )
+    select array_agg(row('stage.started', false, (u.c).actor, u.run_id, u.id, null, null, null, null)::new_event order by u.run_id), array_agg(u.c order by u.run_id)
+      into news, opened from u;
+    return news || tasks_open(opened);
 end $$;
 
 -- severity_before is the worst outcome of the stages before an index; those are final when it is asked.
@@ -26,75 +23,96 @@ begin
     return coalesce((select max(s.severity) from stages s where s.run_id = run and s.index < upto), 0);
 end $$;
 
--- stage_next makes the next task of a linear stage ready, and skips those that do not run.
-create function otto.stage_next(stage bigint, actor text)
-returns void language plpgsql as $$
-declare s stages; nxt tasks; go boolean;
+-- tasks_open makes tasks of running stages ready: the next one of a linear stage, all of another. Where the run does not
+-- go on, only those that are marked always run; those that do not are skipped. Internal.
+create function otto.tasks_open(opened otto.crossing[])
+returns otto.new_event[] language plpgsql as $$
+declare news new_event[]; ready act[]; passed act[];
 begin
-    select * into s from stages where id = stage;
-    go := continues(greatest(severity_before(s.run_id, s.index), s.severity));
-    select * into nxt from tasks t
-     where t.run_id = s.run_id and t.stage_index = s.index and t.state = 'waiting' and (go or t.always) order by t.index limit 1;
-    perform stage_skip(stage, array(select t.id from tasks t where t.run_id = s.run_id and t.stage_index = s.index
-                                       and t.index < coalesce(nxt.index, 2147483647)), actor);
-    perform tasks_ready(array[nxt.id], actor);
+    select array_agg(row(t.id, o.actor)::act order by t.id) filter (where g.go or t.always),
+           array_agg(row(t.id, o.actor)::act order by t.id) filter (where not (g.go or t.always))
+      into ready, passed
+      from unnest(opened) o join stages s on s.id = o.stage_id
+      cross join lateral (select o.go and (s.mode <> 'linear' or continues(s.severity)) as go) g  -- a linear stage stops at its own failure
+      cross join lateral (
+           select min(t.index) as index from tasks t
+            where s.mode = 'linear' and t.run_id = s.run_id and t.stage_index = s.index and t.state = 'waiting' and (g.go or t.always)) f
+      join tasks t on t.run_id = s.run_id and t.stage_index = s.index and t.index <= coalesce(f.index, 2147483647) and t.state = 'waiting';
+    news := tasks_skip(passed) || tasks_ready(ready);
+    if passed is null then return news; end if;
+    update stages s set tasks_left = tasks_left - p.tasks
+      from (select t.stage_id, count(*)::int as tasks from unnest(passed) a join tasks t on t.id = a.id group by t.stage_id) p
+     where s.id = p.stage_id;
+    return news || stages_finish(array(select row(o.stage_id, o.actor)::act from unnest(opened) o));
 end $$;
 
--- stage_skip skips tasks of a running stage and counts them. Internal.
-create function otto.stage_skip(stage bigint, ids bigint[], actor text)
-returns void language plpgsql as $$
-declare skipped int := tasks_skip(ids, actor);
+-- stages_pass: waiting → skipped, or succeeded where a stage that would run has no tasks. All before where the run goes on.
+create function otto.stages_pass(crossings otto.crossing[])
+returns otto.new_event[] language plpgsql as $$
+declare passed act[]; news new_event[];
 begin
-    if skipped > 0 then
-        update stages set tasks_left = tasks_left - skipped where id = stage;
-    end if;
+    passed := array(select row(s.id, c.actor)::act from unnest(crossings) c
+                      join stages s on s.run_id = c.run_id and s.state = 'waiting' and s.index < coalesce(c.index, 2147483647) order by s.run_id, s.index);
+    if cardinality(passed) = 0 then return '{}'; end if;
+    news := tasks_skip(array(select row(t.id, p.actor)::act from unnest(passed) p join stages s on s.id = p.id
+                               join tasks t on t.run_id = s.run_id and t.stage_index = s.index order by t.id));
+    update stages s set state = case when s.tasks_left = 0 and (c.go or s.always) then 'succeeded' else 'skipped' end, tasks_left = 0, finished_at = clock(),
+           severity = severity(case when s.tasks_left = 0 and (c.go or s.always) then 'succeeded' else 'skipped' end)
+      from unnest(passed) p, unnest(crossings) c
+     where s.id = p.id and c.run_id = s.run_id;
+    update runs r set severity = greatest(r.severity, x.worst)
+      from (select s.run_id, max(s.severity) as worst from unnest(passed) p join stages s on s.id = p.id group by s.run_id) x where r.id = x.run_id;
+
+    return news || array(select row('stage.' || s.state, true, p.actor, s.run_id, s.id, null, null, null, null)::new_event
+                           from unnest(passed) p join stages s on s.id = p.id order by s.run_id, s.index);
 end $$;
 
--- stages_pass: waiting → skipped, or succeeded where a stage that would run has no tasks. All before the index upto.
-create function otto.stages_pass(run bigint, upto int, go boolean, actor text)
-returns void language plpgsql as $$
-declare passed bigint[];
+-- stages_settle counts tasks that became final. The last one ends the stage and lets the run go on.
+create function otto.stages_settle(finals otto.settled[])
+returns otto.new_event[] language plpgsql as $$
+declare ended act[]; following crossing[];
 begin
-    passed := array(select s.id from stages s where s.run_id = run and s.state = 'waiting' and s.index < coalesce(upto, 2147483647) order by s.index);
-    if cardinality(passed) = 0 then return; end if;
-    perform tasks_skip(array(select t.id from tasks t
-                              where t.run_id = run and t.stage_id = any(passed)), actor);
-    update stages set state = case when tasks_left = 0 and (go or always) then 'succeeded' else 'skipped' end, tasks_left = 0, finished_at = clock()
-     where id = any(passed);
-    update stages set severity = severity(state) where id = any(passed);
-    update runs set severity = greatest(severity, (select max(s.severity) from stages s where s.id = any(passed))) where id = run;
-
-    perform emit_end('stage', s.state, actor, run, s.id)
-       from (select * from stages where id = any(passed) order by index) s;
+    with u as (
+        update stages s set tasks_left = s.tasks_left - f.tasks, severity = greatest(s.severity, f.worst), warnings = s.warnings or f.warned
+          from unnest(finals) f where s.id = f.stage_id
+        returning s.*, f.actor
+    )
+    select array_agg(row(u.id, u.actor)::act order by u.id) filter (where u.tasks_left = 0),
+           array_agg(row(u.run_id, continues(severity_before(u.run_id, u.index)), u.id, u.index, u.actor)::crossing order by u.id)
+             filter (where u.tasks_left > 0 and u.mode = 'linear' and u.state = 'running')
+      into ended, following from u;
+    return stages_follow(following) || stages_finish(ended);
 end $$;
 
--- stage_settle counts tasks that became final. The last one ends the stage and lets the run go on.
-create function otto.stage_settle(stage bigint, settled int, worst smallint, warned boolean, actor text)
-returns void language plpgsql as $$
-declare s stages;
+-- stages_follow goes on with linear stages that have no task at work. Internal.
+create function otto.stages_follow(following otto.crossing[])
+returns otto.new_event[] language plpgsql as $$
 begin
-    update stages set tasks_left = tasks_left - settled, severity = greatest(severity, worst), warnings = warnings or warned
-     where id = stage
-    returning * into s;
-    if s.mode = 'linear' and s.tasks_left > 0 and s.state = 'running'
-       and not exists (select from tasks t where t.run_id = s.run_id and t.stage_index = s.index and t.state not in ('waiting', 'succeeded', 'unstable', 'failed', 'aborted', 'skipped')) then
-        perform stage_next(stage, actor);
-    end if;
-    perform stage_finish(stage, actor);
+    if following is null then return '{}'; end if;
+    return tasks_open(array(
+        select f from unnest(following) f
+         where not exists (select from tasks t where t.run_id = f.run_id and t.stage_index = f.index
+                              and t.state not in ('waiting', 'succeeded', 'unstable', 'failed', 'aborted', 'skipped'))));
 end $$;
 
--- stage_finish: running → the worst outcome of its tasks; waiting → aborted, when an abort took all of them. Does
+-- stages_finish: running → the worst outcome of its tasks; waiting → aborted, when an abort took all of them. Does
 -- nothing while tasks are left.
-create function otto.stage_finish(stage bigint, actor text)
-returns void language plpgsql as $$
-declare s stages;
+create function otto.stages_finish(acts otto.act[])
+returns otto.new_event[] language plpgsql as $$
+declare news new_event[]; moved act[];
 begin
-    update stages set state = state_of(severity), finished_at = clock()
-     where id = stage and state in ('waiting', 'running') and tasks_left = 0
-    returning * into s;
-    if not found then return; end if;
-    update runs set severity = greatest(severity, s.severity), warnings = warnings or s.warnings where id = s.run_id;
-
-    perform emit_end('stage', s.state, actor, s.run_id, s.id, data => jsonb_build_object('warnings', nullif(s.warnings, false)));
-    perform run_advance(s.run_id, actor);
+    if acts is null then return '{}'; end if;
+    with u as (
+        update stages s set state = state_of(s.severity), finished_at = clock()
+          from unnest(acts) a where s.id = a.id and s.state in ('waiting', 'running') and s.tasks_left = 0
+        returning s.*, a.actor
+    ), r as (
+        update runs r set severity = greatest(r.severity, x.worst), warnings = r.warnings or x.warned
+          from (select u.run_id, max(u.severity) as worst, bool_or(u.warnings) as warned from u group by u.run_id) x where r.id = x.run_id
+    )
+    select array_agg(row('stage.' || u.state, true, u.actor, u.run_id, u.id, null, null, null, jsonb_build_object('warnings', nullif(u.warnings, false)))::new_event order by u.run_id, u.index),
+           array_agg(distinct row(u.run_id, u.actor)::act)
+      into news, moved from u;
+    if moved is null then return '{}'; end if;
+    return news || runs_advance(array(select distinct on (m.id) m from unnest(moved) m order by m.id));
 end $$;

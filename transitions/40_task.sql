@@ -1,28 +1,32 @@
 -- The transitions of a task.
 
 -- tasks_ready: waiting → ready. Internal: a stage that starts, or the task before it, makes a task ready.
-create function otto.tasks_ready(ids bigint[], actor text)
-returns void language plpgsql as $$
-declare changed bigint[];
+create function otto.tasks_ready(acts otto.act[])
+returns otto.new_event[] language plpgsql as $$
+declare news new_event[];
 begin
-    with u as (update tasks set state = 'ready', ready_at = clock() where id = any(ids) and state = 'waiting' returning id)
-    select array_agg(id) into changed from u;
-    if changed is null then return; end if;
-    perform emit('task.ready', actor, t.run_id, t.stage_id, t.id)
-       from (select * from tasks where id = any(changed) order by id) t;
+    if acts is null then return '{}'; end if;
+    with u as (
+        update tasks t set state = 'ready', ready_at = clock() from unnest(acts) a where t.id = a.id and t.state = 'waiting'
+        returning t.run_id, t.stage_id, t.id, a.actor
+    )
+    select array_agg(row('task.ready', false, u.actor, u.run_id, u.stage_id, u.id, null, null, null)::new_event order by u.id) into news from u;
     perform wake('ready');
+    return news;
 end $$;
 
--- tasks_skip: waiting → skipped. Says how many. Internal.
-create function otto.tasks_skip(ids bigint[], actor text)
-returns int language plpgsql as $$
-declare changed bigint[];
+-- tasks_skip: waiting → skipped. Internal.
+create function otto.tasks_skip(acts otto.act[])
+returns otto.new_event[] language plpgsql as $$
+declare news new_event[];
 begin
-    with u as (update tasks set state = 'skipped', finished_at = clock() where id = any(ids) and state = 'waiting' returning id)
-    select array_agg(id) into changed from u;
-    perform emit_end('task', t.state, actor, t.run_id, t.stage_id, t.id)
-       from (select * from tasks where id = any(changed) order by id) t;
-    return coalesce(cardinality(changed), 0);
+    if acts is null then return '{}'; end if;
+    with u as (
+        update tasks t set state = 'skipped', finished_at = clock() from unnest(acts) a where t.id = a.id and t.state = 'waiting'
+        returning t.run_id, t.stage_id, t.id, a.actor
+    )
+    select array_agg(row('task.skipped', true, u.actor, u.run_id, u.stage_id, u.id, null, null, null)::new_event order by u.id) into news from u;
+    return news;
 end $$;
 
 -- fits says whether an agent offers what a task requires: numbers at least, lists by member, the rest by equality.
@@ -42,7 +46,7 @@ end $$;
 create function otto.task_lease(slots bigint[], actor text)
 returns setof leases language plpgsql security definer set search_path = public, otto, pg_temp as $$
 #variable_conflict use_column
-declare granted uuid[]; offer jsonb; c cluster;
+declare granted uuid[]; offer jsonb; c cluster; news new_event[];
 begin
     select a.offers into offer from agents a where a.id = slots[1];
     slots := array(select s.id from unnest(slots) with ordinality s(id, n) join agents a on a.id = s.id
@@ -62,37 +66,56 @@ begin
         select lease_id, id, run_id, slots[n], epoch, clock(), clock() + c.start_within, clock() + c.lease_ttl from scheduled
         returning id
     )
-    select array_agg(id) into granted from leased;
+    select array_agg(s.lease_id), array_agg(row('task.scheduled', false, actor, s.run_id, s.stage_id, s.id, s.epoch, null,
+                                                jsonb_build_object('agent', a.name, 'agent_id', a.id))::new_event order by s.n)
+      into granted, news from scheduled s join agents a on a.id = slots[s.n];
     if granted is null then return; end if;
     perform steps_lay_out(granted);
 
-    perform emit('task.scheduled', actor, l.run_id, t.stage_id, t.id, l.epoch, data => jsonb_build_object('agent', a.name, 'agent_id', a.id))
-       from leases l join tasks t on t.id = l.task_id join agents a on a.id = l.agent_id where l.id = any(granted);
+    perform emit(news);
     return query select * from leases where id = any(granted);
 end $$;
 
 -- task_start: scheduled → running, by the holder of the lease. Repeating it changes nothing.
 create function otto.task_start(lease uuid, epoch int, agent bigint, steps jsonb, actor text)
 returns setof tasks language plpgsql security definer set search_path = public, otto, pg_temp as $$
-#variable_conflict use_column
-declare t tasks; timeout interval;
 begin
-    update tasks t set state = 'running', started_at = coalesce(t.started_at, clock())
-      from leases l
-     where l.id = lease and l.epoch = task_start.epoch and l.agent_id = agent and t.id = l.task_id and t.lease_id = l.id
-       and t.state in ('scheduled', 'provisioning')
-    returning t.* into t;
-    if not found then
-        return query select * from task_held(lease, epoch, agent, 'start');
-        return;
-    end if;
-    select make_interval(secs => (p.spec ->> 'timeout_ms')::bigint / 1000.0) into timeout
-      from runs r join plan_tasks p on p.plan_digest = r.plan_digest and p.stage_index = t.stage_index and p.task_index = t.index where r.id = t.run_id;
-    update leases set started_at = clock(), deadline_at = clock() + timeout + interval '10 minutes' where id = lease;
+    perform task_held(lease, epoch, agent, 'start');
+    return query select * from tasks_start(jsonb_build_array(jsonb_build_object('lease', lease, 'epoch', epoch, 'agent', agent, 'steps', steps, 'actor', actor)));
+    if not found then return query select * from task_held(lease, epoch, agent, 'start'); end if;
+end $$;
 
-    perform emit('task.started', actor, t.run_id, t.stage_id, t.id, t.epoch);
-    perform steps_record(t, steps, actor);
-    return next t;
+-- tasks_start is task_start for many: an array of reports. It answers the tasks that have started; those whose rows
+-- somebody else holds are left out like those that are refused, so that it never waits: ask for these one by one.
+create function otto.tasks_start(reports jsonb)
+returns setof tasks language plpgsql security definer set search_path = public, otto, pg_temp as $$
+declare held report[] := reports_held(reports, array['scheduled', 'provisioning']); news new_event[];
+begin
+    if cardinality(held) = 0 then return; end if;
+    update tasks t set state = 'running', started_at = coalesce(t.started_at, clock())
+      from unnest(held) h where t.id = h.task_id and t.lease_id = h.lease and t.state in ('scheduled', 'provisioning');
+    update leases l set started_at = clock(), deadline_at = clock() + make_interval(secs => (p.spec ->> 'timeout_ms')::bigint / 1000.0) + interval '10 minutes'
+      from unnest(held) h join tasks t on t.id = h.task_id join runs r on r.id = t.run_id
+      join plan_tasks p on p.plan_digest = r.plan_digest and p.stage_index = t.stage_index and p.task_index = t.index
+     where l.id = h.lease;
+
+    news := array(select row('task.started', false, h.actor, h.run_id, h.stage_id, h.task_id, h.epoch, null, null)::new_event from unnest(held) h);
+    perform emit(news || steps_record(held, false));
+    return query select t.* from unnest(held) h join tasks t on t.id = h.task_id;
+end $$;
+
+-- reports_held reads an array of reports, locks what their leases hold, and completes them. Left out are those whose
+-- lease does not hold a task in one of these states, and those whose rows somebody else has locked: it never waits. Internal.
+create function otto.reports_held(reports jsonb, states text[])
+returns otto.report[] language plpgsql as $$
+begin
+    return array(
+        select row(l.id, l.epoch, l.agent_id, w.outcome, w.exit_code, w.reason, w.steps, w.log, w.actor, t.run_id, t.stage_id, t.id, l.abort_at is not null)::report
+          from jsonb_populate_recordset(null::report, reports) w
+          join leases l on l.id = w.lease and l.epoch = w.epoch and l.agent_id = w.agent
+          join tasks t on t.id = l.task_id and t.lease_id = l.id
+         where t.state = any(states)
+           for no key update of t, l skip locked);
 end $$;
 
 -- task_held locks the task of a lease that still holds it; or refuses.
@@ -111,7 +134,7 @@ end $$;
 create function otto.task_finish(lease uuid, epoch int, agent bigint, outcome text, exit_code int, reason text, steps jsonb, log jsonb, actor text)
 returns setof tasks language plpgsql security definer set search_path = public, otto, pg_temp as $$
 #variable_conflict use_column
-declare t tasks; l leases; worst smallint;
+declare l leases;
 begin
     perform lock_run(l.run_id) from leases l where l.id = lease;
     select * into l from leases where id = lease;
@@ -119,73 +142,117 @@ begin
         return query select * from tasks where id = l.task_id;
         return;
     end if;
-    select * into t from task_held(lease, epoch, agent, 'finish');
-    perform steps_record(t, steps, actor);
-    perform steps_close(t, task_finish.reason, actor);
-    worst := greatest(severity(outcome), steps_worst(t.id, t.epoch));
-    perform lease_end(lease, 'finished', task_finish.exit_code, log);
-    t.exit_code := task_finish.exit_code;
-    t.reason := coalesce(task_finish.reason, case when outcome = 'aborted' then l.abort_reason end);
-    return query select * from task_end(t, state_of(coalesce(worst, 1::smallint)), l.abort_at is not null, actor);
+    perform task_held(lease, epoch, agent, 'finish');
+    return query select * from tasks_finish(jsonb_build_array(jsonb_build_object('lease', lease, 'epoch', epoch, 'agent', agent, 'outcome', outcome,
+        'exit_code', exit_code, 'reason', reason, 'steps', steps, 'log', log, 'actor', actor)));
 end $$;
 
--- task_end: any active state → final, or → ready when a failure is to be retried. Internal, under the run's lock.
-create function otto.task_end(t tasks, outcome text, ordered boolean, actor text)
-returns setof tasks language plpgsql as $$
-#variable_conflict use_column
-declare delay interval; effective smallint; forgiven boolean; r tasks;
+-- tasks_finish is task_finish for many: an array of reports. It answers the tasks that have ended or are to be retried. It
+-- never waits, neither for a run nor for a row: what somebody else holds is left out, like what is refused or a repeat.
+create function otto.tasks_finish(reports jsonb)
+returns setof tasks language plpgsql security definer set search_path = public, otto, pg_temp as $$
+declare held report[]; endings ending[]; news new_event[];
 begin
-    delay := case when outcome = 'failed' and not ordered then retry_delay(t) end;
-    if delay is not null then
-        return query select * from task_again(t, 'task.retrying', delay, actor);
-        return;
-    end if;
-    update tasks set state = outcome, reason = t.reason, exit_code = t.exit_code, lease_id = null, finished_at = clock()
-     where id = t.id and finished_at is null
-    returning * into r;
-    if not found then perform refuse_task(t.id, 'end'); end if;
+    held := reports_held(runs_free(reports), array['scheduled', 'provisioning', 'running']);
+    if cardinality(held) = 0 then return; end if;
+    news := steps_record(held, true);
+    perform leases_end(held, 'finished');
+    endings := array(
+        select row(h.task_id, state_of(coalesce(greatest(severity(h.outcome), steps_worst(h.task_id, h.epoch)), 1::smallint)), h.exit_code,
+                   coalesce(h.reason, case when h.outcome = 'aborted' then l.abort_reason end), h.ordered, h.actor)::ending
+          from unnest(held) h join leases l on l.id = h.lease);
 
-    forgiven := r.allow_failure and not (ordered and outcome = 'aborted') and severity(outcome) >= severity('unstable');
-    effective := case when forgiven then severity('succeeded') else severity(outcome) end;
-    perform emit_end('task', outcome, actor, r.run_id, r.stage_id, r.id, r.epoch,
-                     data => jsonb_build_object('exit_code', r.exit_code, 'reason', r.reason, 'forgiven', nullif(forgiven, false)));
-    if effective >= severity('aborted') and not ordered then
-        perform tasks_abort(r.run_id, s.id, false, 'sibling_failed', actor) from stages s where s.id = r.stage_id and s.mode = 'fanout';
-    end if;
-    perform stage_settle(r.stage_id, 1, effective, forgiven, actor);
-    return query select * from tasks where id = r.id;
+    perform emit(news || tasks_end(endings));
+    return query select t.* from unnest(held) h join tasks t on t.id = h.task_id;
 end $$;
 
--- task_again: any active state → ready, for another attempt after a delay. Internal.
-create function otto.task_again(t tasks, kind text, delay interval, actor text)
-returns setof tasks language plpgsql as $$
-#variable_conflict use_column
-declare r tasks;
+-- runs_free takes the locks of the runs that reports are about, and leaves out the reports whose run somebody else holds. Internal.
+create function otto.runs_free(reports jsonb)
+returns jsonb language plpgsql as $$
+declare free bigint[];
 begin
-    update tasks set state = 'ready', lease_id = null, reason = t.reason, exit_code = null, ready_at = clock() + delay,
-           retries = retries + (kind = 'task.retrying')::int, interrupts = interrupts + (kind = 'task.interrupted')::int
-     where id = t.id and lease_id = t.lease_id
-    returning * into r;
-    if not found then perform refuse_task(t.id, 'repeat'); end if;
+    free := array(
+        select x.run_id
+          from (select distinct l.run_id from jsonb_to_recordset(reports) w(lease uuid) join leases l on l.id = w.lease) x
+         where pg_try_advisory_xact_lock(hashtext('otto.run'), (x.run_id % 2147483647)::int));
+    return (select coalesce(jsonb_agg(w.report), '[]') from jsonb_array_elements(reports) w(report)
+              join leases l on l.id = (w.report ->> 'lease')::uuid where l.run_id = any(free));
+end $$;
 
-    perform emit(kind, actor, r.run_id, r.stage_id, r.id, r.epoch,
-                 data => jsonb_build_object('exit_code', t.exit_code, 'reason', t.reason, 'delay_ms', (extract(epoch from delay) * 1000)::bigint));
-    if kind <> 'task.retrying' then
-        perform emit('task.requeued', actor, r.run_id, r.stage_id, r.id, r.epoch);
-    end if;
+-- tasks_end: any active state → final, or → ready when a failure is to be retried. Internal, under the runs' locks.
+create function otto.tasks_end(endings otto.ending[])
+returns otto.new_event[] language plpgsql as $$
+declare retried ending[]; finals ending[]; news new_event[]; stopping act[]; counted settled[];
+begin
+    select array_agg(e) filter (where d.delay is not null), array_agg(e) filter (where d.delay is null) into retried, finals
+      from unnest(endings) e,
+           lateral (select case when e.outcome = 'failed' and not e.ordered then retry_delay(e) end as delay) d;
+    with u as (
+        update tasks t set state = e.outcome, reason = e.reason, exit_code = e.exit_code, lease_id = null, finished_at = clock()
+          from unnest(finals) e where t.id = e.task_id and t.finished_at is null
+        returning t.*, e.ordered, e.actor
+    ), x as (
+        select u.*, u.allow_failure and not (u.ordered and u.state = 'aborted') and severity(u.state) >= severity('unstable') as forgiven from u
+    ), y as (
+        select x.*, case when x.forgiven then severity('succeeded') else severity(x.state) end as effective from x
+    )
+    select array_agg(row('task.' || y.state, true, y.actor, y.run_id, y.stage_id, y.id, y.epoch, null,
+                         jsonb_build_object('exit_code', y.exit_code, 'reason', y.reason, 'forgiven', nullif(y.forgiven, false)))::new_event order by y.id),
+           array_agg(distinct row(y.stage_id, y.actor)::act) filter (where y.effective >= severity('aborted') and not y.ordered),
+           array_agg(row(y.stage_id, 1, y.effective, y.forgiven, y.actor)::settled)
+      into news, stopping, counted from y;
+    return news || tasks_again(retried, 'task.retrying') || siblings_abort(stopping) || stages_settle(settled_sum(counted));
+end $$;
+
+-- settled_sum adds up what was settled of each stage. Internal.
+create function otto.settled_sum(counted otto.settled[])
+returns otto.settled[] language plpgsql as $$
+begin
+    return array(select row(c.stage_id, sum(c.tasks), max(c.worst), bool_or(c.warned), max(c.actor))::settled from unnest(counted) c group by c.stage_id order by c.stage_id);
+end $$;
+
+-- siblings_abort stops what is left of fanout stages that have failed. Internal.
+create function otto.siblings_abort(stopping otto.act[])
+returns otto.new_event[] language plpgsql as $$
+begin
+    if stopping is null then return '{}'; end if;
+    return array(select n from (select s.run_id, s.id, max(a.actor) as actor from unnest(stopping) a join stages s on s.id = a.id
+                                 where s.mode = 'fanout' group by s.run_id, s.id order by s.id) s,
+                        lateral unnest(tasks_abort(s.run_id, s.id, false, 'sibling_failed', s.actor)) n);
+end $$;
+
+-- tasks_again: any active state → ready, for another attempt, after a delay where they failed. Internal, under the runs' locks.
+create function otto.tasks_again(endings otto.ending[], kind text)
+returns otto.new_event[] language plpgsql as $$
+declare news new_event[];
+begin
+    if endings is null then return '{}'; end if;
+    with u as (
+        update tasks t set state = 'ready', lease_id = null, reason = e.reason, exit_code = null, ready_at = clock() + d.delay,
+               retries = t.retries + (kind = 'task.retrying')::int, interrupts = t.interrupts + (kind = 'task.interrupted')::int
+          from unnest(endings) e, lateral (select case when kind = 'task.retrying' then retry_delay(e) else interval '0' end as delay) d
+         where t.id = e.task_id and t.finished_at is null
+        returning t.*, d.delay, e.actor, e.exit_code as code
+    )
+    select array_agg(row(k.kind, false, u.actor, u.run_id, u.stage_id, u.id, u.epoch, null, case when k.kind = tasks_again.kind then
+                         jsonb_build_object('exit_code', u.code, 'reason', u.reason, 'delay_ms', (extract(epoch from u.delay) * 1000)::bigint) end)::new_event order by u.id, k.n)
+      into news
+      from u, lateral unnest(array[tasks_again.kind, case when tasks_again.kind <> 'task.retrying' then 'task.requeued' end]) with ordinality k(kind, n)
+     where k.kind is not null;
     perform wake('ready');
-    return next r;
+    return news;
 end $$;
 
 -- retry_delay is how long a failed task waits for its next attempt; null when it gets none.
-create function otto.retry_delay(t tasks) returns interval
+create function otto.retry_delay(e otto.ending) returns interval
 language plpgsql stable as $$
-declare p json; r runs; what text := case t.reason when 'timeout' then 'timeout' when 'agent_lost' then 'lost' else 'failed' end;
+declare p json; t tasks; r runs; what text := case e.reason when 'timeout' then 'timeout' when 'agent_lost' then 'lost' else 'failed' end;
 begin
+    select * into t from tasks where id = e.task_id;
     select * into r from runs where id = t.run_id;
     select spec -> 'retries' into p from plan_tasks where plan_digest = r.plan_digest and stage_index = t.stage_index and task_index = t.index;
     if p is null or r.state = 'aborting' or t.retries >= (p ->> 'limit')::int then return null; end if;
     if not coalesce(p -> 'on', '[]')::jsonb ? what
-       and not coalesce(coalesce(p -> 'exit', '[]')::jsonb @> to_jsonb(t.exit_code), false) then return null; end if;
+       and not coalesce(coalesce(p -> 'exit', '[]')::jsonb @> to_jsonb(e.exit_code), false) then return null; end if;
     return make_interval(secs => coalesce((p ->> 'delay_ms')::bigint, 0) / 1000.0);
 end $$;

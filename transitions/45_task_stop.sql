@@ -3,9 +3,9 @@
 -- tasks_abort stops tasks of a run, or of one of its stages: what has not started becomes aborted at once, the agents of
 -- what runs are told. What is marked always is spared unless all is true. Internal, under the run's lock.
 create function otto.tasks_abort(run bigint, stage bigint, spare_none boolean, reason text, actor text)
-returns void language plpgsql as $$
+returns otto.new_event[] language plpgsql as $$
 #variable_conflict use_column
-declare stopped bigint[]; told bigint[];
+declare stopped bigint[]; cut report[]; told bigint[]; news new_event[];
 begin
     with s as (
         update tasks set state = 'aborted', reason = tasks_abort.reason, lease_id = null, finished_at = clock()
@@ -17,8 +17,10 @@ begin
     -- In the order in which heartbeats lock them.
     perform from tasks t join leases l on l.task_id = t.id and l.ended_at is null
       where t.run_id = run and (stage is null or t.stage_id = stage) order by l.id for no key update of l;
-    perform steps_close(t, tasks_abort.reason, actor), lease_end(l.id, 'aborted', null, null)
-       from leases l join tasks t on t.id = l.task_id where l.task_id = any(stopped) and l.ended_at is null;
+    cut := array(select row(l.id, l.epoch, l.agent_id, null, null, tasks_abort.reason, null, null, actor, t.run_id, t.stage_id, t.id, true)::report
+                   from leases l join tasks t on t.id = l.task_id where l.task_id = any(stopped) and l.ended_at is null);
+    news := steps_record(cut, true);
+    perform leases_end(cut, 'aborted');
     with o as (
         update leases l set abort_at = clock(), abort_level = case when spare_none and l.abort_at is not null then 'kill' else 'abort' end,
                abort_reason = coalesce(l.abort_reason, tasks_abort.reason)
@@ -27,24 +29,15 @@ begin
            and l.id = t.lease_id and (l.abort_at is null or (spare_none and l.abort_level = 'abort'))
         returning t.id
     )
-    select array_agg(id order by id) into told from o;
+    select array_agg(id) into told from o;
 
-    perform emit('task.aborting', actor, t.run_id, t.stage_id, t.id, t.epoch, data => jsonb_build_object('reason', tasks_abort.reason))
-       from tasks t where t.id = any(told);
-    perform emit_end('task', t.state, actor, t.run_id, t.stage_id, t.id, data => jsonb_build_object('reason', t.reason))
-       from (select * from tasks where id = any(stopped) order by id) t;
-    perform stages_aborted(stopped, actor);
     perform wake('abort');
-end $$;
-
--- stages_aborted counts tasks that an abort made final. Stages that have not started come first: when the running one
--- ends, the run passes over them. Internal.
-create function otto.stages_aborted(stopped bigint[], actor text)
-returns void language plpgsql as $$
-begin
-    perform stage_settle(s.id, s.n, severity('aborted'), false, actor)
-       from (select s.id, count(*)::int as n from tasks t join stages s on s.id = t.stage_id
-              where t.id = any(stopped) group by s.id order by s.state = 'running', s.index) s;
+    return news
+        || array(select row('task.aborting', false, actor, t.run_id, t.stage_id, t.id, t.epoch, null, jsonb_build_object('reason', tasks_abort.reason))::new_event
+                   from tasks t where t.id = any(told) order by t.id)
+        || array(select row('task.aborted', true, actor, t.run_id, t.stage_id, t.id, null, null, jsonb_build_object('reason', t.reason))::new_event
+                   from tasks t where t.id = any(stopped) order by t.id)
+        || stages_settle(array(select row(t.stage_id, count(*), severity('aborted'), false, actor)::settled from tasks t where t.id = any(stopped) group by t.stage_id));
 end $$;
 
 -- task_abort: one task is stopped: at once if it has not started, else by its agent.
@@ -59,13 +52,12 @@ begin
     t.reason := coalesce(task_abort.reason, 'aborted by ' || actor);
     if t.state = 'running' then
         update leases set abort_at = clock(), abort_level = case when abort_at is null then 'abort' else 'kill' end, abort_reason = t.reason where id = t.lease_id;
-        perform emit('task.aborting', actor, t.run_id, t.stage_id, t.id, t.epoch, data => jsonb_build_object('reason', t.reason));
+        perform emit(array[row('task.aborting', false, actor, t.run_id, t.stage_id, t.id, t.epoch, null, jsonb_build_object('reason', t.reason))::new_event]);
         perform wake('abort');
         return next t;
     else
-        perform steps_close(t, t.reason, actor);
-        perform lease_end(t.lease_id, 'aborted', null, null);
-        return query select * from task_end(t, 'aborted', true, actor);
+        perform emit(attempt_close(t, 'aborted', null, actor) || tasks_end(array[row(task, 'aborted', t.exit_code, t.reason, true, actor)::ending]));
+        return query select * from tasks where id = task;
     end if;
 end $$;
 
@@ -104,20 +96,33 @@ begin
     return query select * from task_take(t, 'released', log, actor);
 end $$;
 
+-- attempt_close ends the steps and the lease of a task's attempt, if it has one. Internal.
+create function otto.attempt_close(t tasks, why text, log jsonb, actor text)
+returns otto.new_event[] language plpgsql as $$
+declare cut report[];
+begin
+    if t.lease_id is null then return '{}'; end if;
+    cut := array[row(t.lease_id, t.epoch, null, null, null, t.reason, null, log, actor, t.run_id, t.stage_id, t.id, true)::report];
+    perform leases_end(cut, why);
+    return steps_record(cut, true);
+end $$;
+
 -- task_take ends the attempt of a task that its agent does not finish, and decides what follows. Internal.
 create function otto.task_take(t tasks, why text, log jsonb, actor text)
 returns setof tasks language plpgsql as $$
-declare l leases;
+declare l leases; news new_event[]; e ending;
 begin
     select * into l from leases where id = t.lease_id;
-    perform steps_close(t, t.reason, actor);
-    perform lease_end(l.id, case why when 'released' then 'released' when 'unconfirmed' then 'aborted' else 'interrupted' end, null, log);
+    news := attempt_close(t, case why when 'released' then 'released' when 'unconfirmed' then 'aborted' else 'interrupted' end, log, actor);
+    e := row(t.id, null, null, t.reason, l.abort_at is not null, actor)::ending;
     if l.abort_at is null and why <> 'overdue' and (l.started_at is null or task_may_repeat(t)) then
-        return query select * from task_again(t, case when l.started_at is null then 'task.revoked' else 'task.interrupted' end, interval '0', actor);
+        perform emit(news || tasks_again(array[e], case when l.started_at is null then 'task.revoked' else 'task.interrupted' end));
     else
-        t.reason := case when l.abort_at is not null or why = 'overdue' then t.reason else 'agent_lost' end;
-        return query select * from task_end(t, case when l.abort_at is null then 'failed' else 'aborted' end, l.abort_at is not null, actor);
+        e.reason := case when l.abort_at is not null or why = 'overdue' then t.reason else 'agent_lost' end;
+        e.outcome := case when l.abort_at is null then 'failed' else 'aborted' end;
+        perform emit(news || tasks_end(array[e]));
     end if;
+    return query select * from tasks where id = t.id;
 end $$;
 
 -- lease_is says whether a reason for taking a lease away holds now.
@@ -154,8 +159,8 @@ begin
     perform lock_run(t.run_id) from tasks t where t.id = task;
     select * into t from tasks where id = task and state in ('waiting', 'blocked', 'ready', 'scheduled', 'provisioning', 'running') for no key update;
     if not found then perform refuse_task(task, 'quarantine'); end if;
-    perform lease_end(t.lease_id, 'aborted', null, null);
-    update tasks set state = 'quarantined', reason = task_quarantine.reason, lease_id = null where id = task returning * into t;
-    perform emit('task.quarantined', actor, t.run_id, t.stage_id, t.id, t.epoch, data => jsonb_build_object('reason', task_quarantine.reason));
-    return next t;
+    t.reason := task_quarantine.reason;
+    perform emit(attempt_close(t, 'aborted', null, actor)
+        || row('task.quarantined', false, actor, t.run_id, t.stage_id, t.id, t.epoch, null, jsonb_build_object('reason', task_quarantine.reason))::new_event);
+    return query update tasks set state = 'quarantined', reason = task_quarantine.reason, lease_id = null where id = task returning *;
 end $$;

@@ -1,5 +1,18 @@
 -- The transitions of a step: waiting → running → the outcome. They follow what the holder of the lease reports.
 
+-- step_report: waiting → running → succeeded, unstable, failed, aborted; waiting → skipped. By the holder of the lease;
+-- repeating it changes nothing.
+create function otto.step_report(lease uuid, epoch int, agent bigint, steps jsonb, actor text)
+returns setof tasks language plpgsql security definer set search_path = public, otto, pg_temp as $$
+#variable_conflict use_column
+declare t tasks;
+begin
+    select * into t from task_held(lease, epoch, agent, 'report steps');
+    if t.state <> 'running' then perform refuse_task(t.id, 'report steps'); end if;
+    perform emit(steps_record(array[row(lease, epoch, agent, null, null, null, steps, null, actor, t.run_id, t.stage_id, t.id, false)::report], false));
+    return next t;
+end $$;
+
 -- steps_lay_out inserts the steps of new attempts. Internal.
 create function otto.steps_lay_out(granted uuid[])
 returns void language plpgsql as $$
@@ -14,71 +27,38 @@ begin
      where l.id = any(granted);
 end $$;
 
--- step_report: waiting → running → succeeded, unstable, failed, aborted; waiting → skipped. By the holder of the lease;
--- repeating it changes nothing.
-create function otto.step_report(lease uuid, epoch int, agent bigint, steps jsonb, actor text)
-returns setof tasks language plpgsql security definer set search_path = public, otto, pg_temp as $$
+-- steps_record takes over what reports say of steps: [{index, state, exit_code, reason, duration_ms}]. Where the attempt
+-- closes, the steps that it leaves open end too: running ones are aborted, waiting ones skipped. Internal, under the tasks' locks.
+create function otto.steps_record(reports otto.report[], closing boolean)
+returns otto.new_event[] language plpgsql as $$
 #variable_conflict use_column
-declare t tasks;
+declare news new_event[];
 begin
-    select * into t from task_held(lease, epoch, agent, 'report steps');
-    if t.state <> 'running' then perform refuse_task(t.id, 'report steps'); end if;
-    perform steps_record(t, steps, actor);
-    return next t;
-end $$;
-
--- steps_record takes reports [{index, state, exit_code, reason, duration_ms}] over. Internal, under the task's lock.
-create function otto.steps_record(t tasks, reports jsonb, actor text)
-returns void language plpgsql as $$
-#variable_conflict use_column
-declare r record; begun int[]; ended int[];
-begin
-    if coalesce(jsonb_array_length(reports), 0) = 0 then return; end if;
-    with u as (
-        update steps s set state = 'running', started_at = clock()
-          from jsonb_to_recordset(reports) r(index int, state text)
-         where s.task_id = t.id and s.epoch = t.epoch and s.index = r.index and s.state = 'waiting' and r.state not in ('waiting', 'skipped')
-        returning s.index
+    with said as (  -- the last word about a step is its end
+        select distinct on (r.task_id, x.index) r.task_id, x.*
+          from unnest(reports) r, jsonb_to_recordset(r.steps) x(index int, state text, exit_code int, reason text, duration_ms bigint)
+         where x.state <> 'waiting' order by r.task_id, x.index, x.state = 'running'
+    ), due as (
+        select r, s.index, s.state as was, d.exit_code, d.duration_ms,
+               case when d.state is not null and (d.state <> 'running' or not closing) then d.state
+                    when coalesce(d.state, s.state) = 'running' then 'aborted' else 'skipped' end as becomes,
+               case when d.state is null or d.state = 'running' then case when coalesce(d.state, s.state) = 'running' then r.reason end else d.reason end as reason,
+               s.state = 'waiting' and coalesce(d.state, 'skipped') <> 'skipped' as begins
+          from unnest(reports) r
+          join steps s on s.task_id = r.task_id and s.epoch = r.epoch and s.state in ('waiting', 'running')
+          left join said d on d.task_id = r.task_id and d.index = s.index
+         where closing or (d.state is not null and d.state <> s.state)
+    ), u as (
+        update steps s set state = d.becomes, exit_code = d.exit_code, reason = case when d.becomes <> 'running' then d.reason end, duration_ms = d.duration_ms,
+               started_at = case when d.begins then clock() else s.started_at end, finished_at = case when d.becomes <> 'running' then clock() end
+          from due d where s.task_id = (d.r).task_id and s.epoch = (d.r).epoch and s.index = d.index and s.state in ('waiting', 'running')
+        returning d.r, s.*, d.begins
     )
-    select array_agg(index order by index) into begun from u;
-    with u as (
-        update steps s set state = r.state, exit_code = r.exit_code, reason = r.reason, duration_ms = r.duration_ms, finished_at = clock()
-          from (select distinct on (index) * from jsonb_to_recordset(reports)
-                    x(index int, state text, exit_code int, reason text, duration_ms bigint)
-                 where state not in ('waiting', 'running') order by index) r
-         where s.task_id = t.id and s.epoch = t.epoch and s.index = r.index and s.state in ('waiting', 'running')
-        returning s.index
-    )
-    select array_agg(index order by index) into ended from u;
-    perform steps_announce(t, begun, ended, actor);
-end $$;
-
--- steps_announce writes the events of steps that began or ended, in the order of the steps. Internal.
-create function otto.steps_announce(t tasks, begun int[], ended int[], actor text)
-returns void language plpgsql as $$
-begin
-    perform case when e.ends then emit_end('step', e.state, actor, t.run_id, t.stage_id, t.id, t.epoch, e.index, e.data)
-                 else emit('step.started', actor, t.run_id, t.stage_id, t.id, t.epoch, e.index) end
-       from (select s.index, k.ends, s.state, jsonb_build_object('exit_code', s.exit_code, 'reason', s.reason) as data
-               from steps s, (values (false), (true)) k(ends)
-              where s.task_id = t.id and s.epoch = t.epoch and s.index = any(case when k.ends then ended else begun end)
-              order by s.index, k.ends) e;
-end $$;
-
--- steps_close ends the steps that an ending attempt leaves open: running ones are aborted, waiting ones skipped. Internal.
-create function otto.steps_close(t tasks, why text, actor text)
-returns void language plpgsql as $$
-#variable_conflict use_column
-declare ended int[];
-begin
-    with u as (
-        update steps set state = case state when 'running' then 'aborted' else 'skipped' end, finished_at = clock(),
-               reason = case state when 'running' then why end
-         where task_id = t.id and epoch = t.epoch and state in ('waiting', 'running')
-        returning index
-    )
-    select array_agg(index order by index) into ended from u;
-    perform steps_announce(t, null, ended, actor);
+    select array_agg(row('step.' || case when k.ends then u.state else 'started' end, k.ends, (u.r).actor, (u.r).run_id, (u.r).stage_id, u.task_id, u.epoch, u.index,
+                         case when k.ends then jsonb_build_object('exit_code', u.exit_code, 'reason', u.reason) end)::new_event order by u.task_id, u.index, k.ends)
+      into news
+      from u, lateral (values (false), (true)) k(ends) where case when k.ends then u.state <> 'running' else u.begins end;
+    return coalesce(news, '{}');
 end $$;
 
 -- steps_worst is the most severe effective outcome of an attempt's steps.

@@ -1,20 +1,20 @@
 -- Leases: renewing, judging and ending them.
 
--- lease_end ends an attempt. Its log is over too, unless the agent says that more of it will come. Internal.
-create function otto.lease_end(lease uuid, why text, exit_code int, log jsonb)
+-- leases_end ends attempts. A log is over with its attempt, unless the agent says that more of it will come. Internal.
+create function otto.leases_end(reports otto.report[], why text)
 returns void language plpgsql as $$
-#variable_conflict use_column
-declare l leases;
+declare over uuid[];
 begin
-    update leases
-       set ended_at = clock(), end_reason = why, exit_code = lease_end.exit_code,
-           log_want = (log ->> 'chunks')::int, log_total = (log ->> 'bytes')::bigint, log_sha256 = log ->> 'sha256',
-           log_done_at = case when coalesce((log ->> 'chunks')::int, 0) <= log_chunks then clock() end
-     where id = lease and ended_at is null
-    returning * into l;
-    if l.log_done_at is not null and l.log_chunks > 0 then
-        perform enqueue('log_compact', jsonb_build_object('lease', lease));
-    end if;
+    with u as (
+        update leases l
+           set ended_at = clock(), end_reason = why, exit_code = r.exit_code,
+               log_want = (r.log ->> 'chunks')::int, log_total = (r.log ->> 'bytes')::bigint, log_sha256 = r.log ->> 'sha256',
+               log_done_at = case when coalesce((r.log ->> 'chunks')::int, 0) <= l.log_chunks then clock() end
+          from unnest(reports) r where l.id = r.lease and l.ended_at is null
+        returning l.id, l.log_done_at, l.log_chunks
+    )
+    select array_agg(u.id) into over from u where u.log_done_at is not null and u.log_chunks > 0;
+    perform enqueue('log_compact', jsonb_build_object('lease', i)) from unnest(over) i;
 end $$;
 
 -- lease_renew: the heartbeat of an agent. Renews the leases it names, and only those that are still its own.

@@ -67,6 +67,6 @@ begin
     )
     select array_agg(id) into given from u;
     perform enqueue('log_compact', jsonb_build_object('lease', l.id)) from leases l where l.id = any(given) and l.log_chunks > 0;
-    perform emit('log.truncated', actor, l.run_id, null, l.task_id, l.epoch, data => jsonb_build_object('bytes', l.log_bytes, 'total', l.log_total))
+    perform emit('log.truncated', actor, l.run_id, l.task_id, l.epoch, data => jsonb_build_object('bytes', l.log_bytes, 'total', l.log_total))
        from leases l where l.id = any(given);
 end $$;

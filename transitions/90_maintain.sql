@@ -47,9 +47,9 @@ begin
     if not run_is_stuck(run) then return; end if;
     update stages s set tasks_left = (select count(*) from tasks t where t.run_id = run and t.stage_index = s.index and t.finished_at is null)
      where s.run_id = run and s.state in ('waiting', 'running');
-    perform emit('run.repaired', actor, run);
-    perform stage_settle(s.id, 0, s.severity, false, actor) from (select * from stages where run_id = run and state = 'running' order by index) s;
-    perform run_advance(run, actor);
+    perform emit(row('run.repaired', false, actor, run, null, null, null, null, null)::new_event
+                 || stages_settle(array(select row(s.id, 0, s.severity, false, actor)::settled from stages s where s.run_id = run and s.state = 'running' order by s.index))
+                 || runs_advance(array[row(run, actor)::act]));
 end $$;
 
 -- partition_maintain makes the daily partitions of events and log chunks ahead of time, and drops emptied ones of log

@@ -16,8 +16,8 @@ func TestAppCannotWrite(t *testing.T) {
 		"update leases set expires_at = now()", "update steps set state = 'failed'", "insert into events (at, kind, actor) values (now(), 'x', 'x')",
 		"delete from events", "delete from tokens", "update tokens set role = 'admin'", "update cluster set lease_ttl = '1 hour'",
 		"create table mine (id int)", "select otto.emit('x', 'x', null)",
-		"set search_path = public, otto; select otto.stage_finish(1, 'x')", "set search_path = public, otto; select otto.tasks_ready('{1}', 'x')",
-		"set search_path = public, otto; select otto.lease_end(gen_random_uuid(), 'finished', 0, null)",
+		"set search_path = public, otto; select otto.stages_finish('{}')", "set search_path = public, otto; select otto.tasks_ready('{}')",
+		"set search_path = public, otto; select otto.leases_end('{}', 'finished')",
 	} {
 		if _, err := w.db.App.Exec(w.ctx(), statement); err == nil || !strings.Contains(err.Error(), "permission denied") {
 			t.Errorf("%s: got %v, want permission denied", statement, err)

@@ -49,20 +49,27 @@ func TestInternalsKeepWhatIsFinal(t *testing.T) {
 	w.work(agent, nil)
 	before, events := w.states(run), w.count("select count(*) from events")
 	for _, call := range []string{
-		"otto.stage_start(s.id, true, 't')", "otto.stage_next(s.id, 't')", "otto.stage_finish(s.id, 't')", "otto.stage_settle(s.id, 0, 4::smallint, false, 't')",
-		"otto.stages_pass(s.run_id, null, false, 't')", "otto.run_advance(s.run_id, 't')", "otto.run_repair(s.run_id, 't')",
-		"otto.tasks_ready(array(select id from tasks where run_id = s.run_id), 't')", "otto.tasks_skip(array(select id from tasks where run_id = s.run_id), 't')",
+		"otto.stages_start(array[row(s.run_id, true, s.id, s.index, 't')::otto.crossing])", "otto.stages_finish(array[row(s.id, 't')::otto.act])",
+		"otto.tasks_open(array[row(s.run_id, true, s.id, s.index, 't')::otto.crossing])",
+		"otto.stages_follow(array[row(s.run_id, true, s.id, s.index, 't')::otto.crossing])",
+		"otto.stages_settle(array[row(s.id, 0, 4, false, 't')::otto.settled])",
+		"otto.stages_pass(array[row(s.run_id, false, null, null, 't')::otto.crossing])", "otto.runs_advance(array[row(s.run_id, 't')::otto.act])",
+		"otto.tasks_ready(array(select row(id, 't')::otto.act from tasks where run_id = s.run_id))",
+		"otto.tasks_skip(array(select row(id, 't')::otto.act from tasks where run_id = s.run_id))",
+		"otto.tasks_end(array(select row(id, 'failed', 1, 'r', false, 't')::otto.ending from tasks where run_id = s.run_id))",
+		"otto.tasks_again(array(select row(id, null, 1, 'r', false, 't')::otto.ending from tasks where run_id = s.run_id), 'task.interrupted')",
+		"otto.steps_record(array(select row(t.lease_id, t.epoch, null, null, 1, 'r', '[{\"index\": 0, \"state\": \"failed\"}]', null, 't', t.run_id, t.stage_id, t.id, false)::otto.report from tasks t where run_id = s.run_id), true)",
 		"otto.tasks_abort(s.run_id, null, true, 'r', 't')",
 	} {
-		w.exec(fmt.Sprintf("begin; set local search_path = public, otto; select %s from stages s where s.run_id = %d and s.index = 0; commit", call, run))
+		w.exec(fmt.Sprintf("begin; set local search_path = public, otto; select otto.emit(%s) from stages s where s.run_id = %d and s.index = 0; commit", call, run))
 		if after := w.states(run); after != before || w.count("select count(*) from events") != events {
 			t.Fatalf("%s changed %s to %s", call, before, after)
 		}
 	}
-	_, err := w.db.Owner.Exec(w.ctx(), "begin; set local search_path = public, otto; select otto.task_end(t, 'failed', false, 't') from tasks t limit 1; commit")
-	wantRefusal(t, err, db.Conflict, "is succeeded: cannot end")
-	_, err = w.db.Owner.Exec(w.ctx(), "begin; set local search_path = public, otto; select otto.task_again(t, 'task.retrying', '0', 't') from tasks t limit 1; commit")
-	wantRefusal(t, err, db.Conflict, "is succeeded: cannot repeat")
+	w.exec(fmt.Sprintf("select otto.run_repair(%d, 't')", run))
+	if after := w.states(run); after != before || w.count("select count(*) from events") != events {
+		t.Fatalf("run_repair changed %s to %s", before, after)
+	}
 }
 
 // Reports carry lease, epoch and holder, and all three must fit, whatever the report is.
