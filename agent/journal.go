@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"hash"
 	"strings"
@@ -175,9 +174,9 @@ func (j *journal) cut() {
 
 // store puts the pending chunk into the spool. A log with a hole is worth nothing: the first failure is the last try.
 func (j *journal) store() {
-	body, err := json.Marshal(j.chunk())
+	frame, err := j.chunk().Frame()
 	if err == nil {
-		err = j.spool.append(body)
+		err = j.spool.append(frame, len(j.bytes))
 	}
 	if err != nil {
 		j.err = fmt.Errorf("cannot spool the log: %w", err)
@@ -200,7 +199,7 @@ func (j *journal) chunk() client.LogChunk {
 		Data:     j.zip.EncodeAll(j.bytes, nil),
 	}
 	if len(c.Data) >= len(j.bytes) {
-		c.Encoding, c.Data = "identity", append([]byte{}, j.bytes...)
+		c.Encoding, c.Data = "identity", j.bytes
 	}
 	return c
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -80,7 +81,8 @@ func newServer(t *testing.T) *server {
 	handle("POST /v1/agent/bye", "bye", func(*record, []byte) (int, any) { return 204, nil })
 	handle("POST /v1/leases/{lease}/start", "start", s.start)
 	handle("POST /v1/leases/{lease}/steps", "steps", s.stepReports)
-	handle("POST /v1/leases/{lease}/log", "log", s.log)
+	handle("POST /v1/leases/{lease}/log", "log", s.logChunk)
+	handle("POST /v1/leases/{lease}/log/frames", "log", s.logFrames)
 	handle("POST /v1/leases/{lease}/finish", "finish", s.finish)
 	handle("POST /v1/leases/{lease}/release", "release", s.release)
 	handle("GET /v1/leases/{lease}/source", "source", s.source)
@@ -252,13 +254,27 @@ func (s *server) stepReports(rec *record, body []byte) (int, any) {
 	return 200, client.LeaseState{State: client.Running}
 }
 
-func (s *server) log(rec *record, body []byte) (int, any) {
+func (s *server) logChunk(rec *record, body []byte) (int, any) {
+	return s.log(rec, []client.LogChunk{decode[client.LogChunk](body)})
+}
+
+func (s *server) logFrames(rec *record, body []byte) (int, any) {
+	chunks, err := client.ReadLogFrames(body)
+	if err != nil || len(chunks) == 0 {
+		panic(fmt.Sprintf("%d chunks, %v", len(chunks), err))
+	}
+	return s.log(rec, chunks)
+}
+
+func (s *server) log(rec *record, chunks []client.LogChunk) (int, any) {
 	next := 0
 	s.locked(func() {
-		if chunk := decode[client.LogChunk](body); chunk.Seq == len(rec.chunks) {
-			rec.chunks = append(rec.chunks, chunk)
-		} else if chunk.Seq < len(rec.chunks) && !bytes.Equal(rec.chunks[chunk.Seq].Data, chunk.Data) {
-			panic("the same chunk came with other bytes")
+		for _, chunk := range chunks {
+			if chunk.Seq == len(rec.chunks) {
+				rec.chunks = append(rec.chunks, chunk)
+			} else if chunk.Seq < len(rec.chunks) && !bytes.Equal(rec.chunks[chunk.Seq].Data, chunk.Data) {
+				panic("the same chunk came with other bytes")
+			}
 		}
 		next = len(rec.chunks)
 	})

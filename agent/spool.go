@@ -6,6 +6,20 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"time"
+
+	"github.com/ottoci/otto/client"
+)
+
+const (
+	// batchRaw and batchBytes bound the chunks of one request, raw and packed; one chunk always goes.
+	batchRaw   = 4 << 20
+	batchBytes = 2 << 20
+	// promptRaw is how much output waits while the server answers: a request's worth on its way and the next one ready.
+	// So little is left when a step ends that its log is complete in a moment, and yet the line is never idle.
+	promptRaw = 2 * batchRaw
+	// promptPatience is for how long a step waits for a server that says nothing. Then it counts as away.
+	promptPatience = time.Second
 )
 
 // spool holds the chunks of a log on disk until the server has them. It lives no longer than the agent: a lease does not
@@ -20,11 +34,22 @@ type spool struct {
 	first   int           // number of the first of them
 	end     int64         // where the next chunk goes
 	size    int64         // bytes of the waiting chunks
+	raw     int64         // bytes of output in them
+	room    int64         // raw bytes that may wait while the server answers
+	heard   time.Time     // when it took the last chunk, or the first one began to wait
+	away    bool          // it does not answer
 	sealed  bool          // no chunk follows
 	gone    bool          // nobody wants the chunks any more
 }
 
-type extent struct{ at, length int64 }
+// extent is where a chunk is in the file. Chunks that wait lie one after the other.
+type extent struct{ at, length, raw int64 }
+
+// batch is what goes in one request: the frames of chunks that follow each other.
+type batch struct {
+	frames []byte
+	seq    int // of the first chunk
+}
 
 var errSpoolLost = errors.New("the server wants a chunk that it has acknowledged before")
 
@@ -33,22 +58,27 @@ func newSpool(path string, limit int64) (*spool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the log's spool: %w", err)
 	}
-	return &spool{file: f, limit: limit, changed: make(chan struct{})}, nil
+	return &spool{file: f, limit: limit, changed: make(chan struct{}), room: promptRaw}, nil
 }
 
-// append stores a chunk.
-func (s *spool) append(body []byte) error {
+// append stores a chunk's frame.
+func (s *spool) append(frame []byte, raw int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.gone {
 		return nil
 	}
-	if _, err := s.file.WriteAt(body, s.end); err != nil {
+	if _, err := s.file.WriteAt(frame, s.end); err != nil {
 		return err
 	}
-	s.waiting = append(s.waiting, extent{s.end, int64(len(body))})
-	s.end += int64(len(body))
-	s.size += int64(len(body))
+	if len(s.waiting) == 0 {
+		s.heard = time.Now()
+	}
+	e := extent{s.end, int64(len(frame)), int64(raw)}
+	s.waiting = append(s.waiting, e)
+	s.end += e.length
+	s.size += e.length
+	s.raw += e.raw
 	s.notify()
 	return nil
 }
@@ -61,28 +91,42 @@ func (s *spool) seal() {
 	s.notify()
 }
 
-// next waits for a chunk with this number or one after it, and gives it. It gives nil once all are acknowledged.
-func (s *spool) next(ctx context.Context, seq int) ([]byte, error) {
+// next waits for a chunk with this number or one after it, and gives it and those behind it, as many as go in a request.
+// It gives none once all are acknowledged.
+func (s *spool) next(ctx context.Context, seq int) (batch, error) {
 	for {
 		s.mu.Lock()
 		i, changed := max(seq-s.first, 0), s.changed
 		switch {
 		case i < len(s.waiting):
-			body := make([]byte, s.waiting[i].length)
-			_, err := s.file.ReadAt(body, s.waiting[i].at)
-			s.mu.Unlock()
-			return body, err
+			defer s.mu.Unlock()
+			return s.read(i)
 		case s.sealed && len(s.waiting) == 0:
 			s.mu.Unlock()
-			return nil, nil
+			return batch{}, nil
 		}
 		s.mu.Unlock()
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+			return batch{}, context.Cause(ctx)
 		}
 	}
+}
+
+// read gives a batch that begins with the ith waiting chunk. The caller holds the lock.
+func (s *spool) read(i int) (batch, error) {
+	last, raw := i, s.waiting[i].raw
+	for n := i + 1; n < len(s.waiting) && n-i < client.LogFramesMost; n++ {
+		raw += s.waiting[n].raw
+		if raw > batchRaw || s.waiting[n].at+s.waiting[n].length-s.waiting[i].at > batchBytes {
+			break
+		}
+		last = n
+	}
+	frames := make([]byte, s.waiting[last].at+s.waiting[last].length-s.waiting[i].at)
+	_, err := s.file.ReadAt(frames, s.waiting[i].at)
+	return batch{frames, s.first + i}, err
 }
 
 // acknowledge forgets the chunks before this number and gives their space back to the disk.
@@ -96,9 +140,15 @@ func (s *spool) acknowledge(next int) error {
 	if n == 0 {
 		return nil
 	}
+	taken := int64(0)
 	for _, e := range s.waiting[:n] {
 		s.size -= e.length
+		taken += e.raw
 	}
+	s.raw -= taken
+	s.heard, s.away = time.Now(), false
+	// What was heaped up while the server was away goes down by half of what it takes now: the step goes on meanwhile.
+	s.room = max(promptRaw, s.raw+taken/2)
 	s.waiting, s.first = s.waiting[n:], s.first+n
 	defer s.notify()
 	if len(s.waiting) > 0 {
@@ -109,28 +159,54 @@ func (s *spool) acknowledge(next int) error {
 	return s.file.Truncate(0)
 }
 
-// waitRoom returns once less than the limit waits, or ctx ends.
+// lost says that the server did not answer: the step goes on without it, until it takes a chunk again.
+func (s *spool) lost() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.away = true
+	s.notify()
+}
+
+// waitRoom returns once there is room for more, or ctx ends.
 func (s *spool) waitRoom(ctx context.Context) {
 	for {
 		s.mu.Lock()
-		full, changed := s.size >= s.limit && !s.gone, s.changed
+		full, patience, changed := s.full()
 		s.mu.Unlock()
 		if !full {
 			return
 		}
+		timer := time.NewTimer(patience)
 		select {
 		case <-changed:
+		case <-timer.C:
 		case <-ctx.Done():
+		}
+		timer.Stop()
+		if ctx.Err() != nil {
 			return
 		}
 	}
+}
+
+// full says whether a step has to wait, and for how long at most before it asks again. Disk is for a server that is away;
+// while it answers, much less may wait.
+func (s *spool) full() (full bool, patience time.Duration, changed <-chan struct{}) {
+	patience = time.Minute
+	hasty := s.raw >= s.room && !s.away
+	if hasty {
+		patience = promptPatience - time.Since(s.heard)
+		s.away = patience <= 0
+		hasty = !s.away
+	}
+	return (hasty || s.size >= s.limit) && !s.gone, patience, s.changed
 }
 
 // remove deletes the file. What is written afterwards is dropped.
 func (s *spool) remove() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.gone, s.waiting, s.size = true, nil, 0
+	s.gone, s.waiting, s.size, s.raw = true, nil, 0, 0
 	s.notify()
 	return errors.Join(s.file.Close(), os.Remove(s.file.Name()))
 }
@@ -144,7 +220,7 @@ func (s *spool) notify() {
 func (s *spool) drop() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.gone, s.waiting, s.size, s.end = true, nil, 0, 0
+	s.gone, s.waiting, s.size, s.raw, s.end = true, nil, 0, 0, 0
 	s.notify()
 	return s.file.Truncate(0)
 }

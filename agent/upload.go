@@ -2,34 +2,34 @@ package agent
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"time"
 
 	"github.com/ottoci/otto/client"
 )
 
-// chunkLimit bounds one try of sending a chunk; a slow line may need long for one.
+// chunkLimit bounds one try of sending chunks; a slow line may need long for them.
 const chunkLimit = 2 * time.Minute
 
-// upload sends the chunks of a task's log, in order, until the server has all of them. A chunk whose answer was lost is
-// sent again: the server knows it by its number. The server says which one it wants next.
+// upload sends the chunks of a task's log, in order, until the server has all of them. What has gathered while one request
+// is on its way goes with the next: so a fast step needs few requests, and a slow one does not wait for company. Chunks
+// whose answer was lost are sent again: the server knows them by their numbers. The server says which one it wants next.
 func (a *Agent) upload(ctx context.Context, lease string, s *spool) error {
 	pauses := newReportBackoff(a.cfg.ReconnectWindow)
 	seq := 0
 	for {
-		body, err := s.next(ctx, seq)
-		if err != nil || body == nil {
+		b, err := s.next(ctx, seq)
+		if err != nil || b.frames == nil {
 			return err
 		}
-		ack, err := a.sendChunk(ctx, lease, body)
+		ack, err := a.sendChunks(ctx, lease, b)
 		if err != nil {
 			if refused(err) || ctx.Err() != nil {
 				return err
 			}
 			if pauses.tries == 0 {
-				a.log.WarnContext(ctx, "log not stored, trying on", "lease", lease, "seq", seq, "error", err)
+				a.log.WarnContext(ctx, "log not stored, trying on", "lease", lease, "seq", b.seq, "error", err)
 			}
+			s.lost()
 			sleep(ctx, pauses.pause(err))
 			continue
 		}
@@ -45,13 +45,9 @@ func (a *Agent) upload(ctx context.Context, lease string, s *spool) error {
 	}
 }
 
-func (a *Agent) sendChunk(ctx context.Context, lease string, body []byte) (ack client.LogAck, err error) {
-	var chunk client.LogChunk
-	if err := json.Unmarshal(body, &chunk); err != nil {
-		return ack, fmt.Errorf("read the log's spool: %w", err)
-	}
+func (a *Agent) sendChunks(ctx context.Context, lease string, b batch) (ack client.LogAck, err error) {
 	err = try(ctx, chunkLimit, func(ctx context.Context) error {
-		ack, err = a.logs.LeaseLog(ctx, lease, chunk)
+		ack, err = a.logs.LeaseLogFrames(ctx, lease, b.frames)
 		return err
 	})
 	return ack, err

@@ -114,7 +114,7 @@ func (r *logReader) unpack(p *piece, segments json.RawMessage, frame []byte) (er
 	if err := json.Unmarshal(segments, &p.segments); err != nil {
 		return fmt.Errorf("%w: segments of chunk %d of lease %s: %w", errLogDamaged, p.seq, r.lease.ID, err)
 	}
-	if p.raw, err = r.codec.unpack(frame); err != nil {
+	if p.raw, err = r.codec.unpack(frame, nil); err != nil {
 		return fmt.Errorf("%w: chunk %d of lease %s: %w", errLogDamaged, p.seq, r.lease.ID, err)
 	}
 	sum := 0

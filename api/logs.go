@@ -28,6 +28,15 @@ func (a *API) registerLogs() {
 			typeStream: {Schema: schemaOf[client.LogRecord](a)},
 		},
 	}, a.taskLog)
+	handle(a, "lease-log-frames", doc{
+		summary: "Store chunks of a lease's log that follow each other",
+		description: "All or none, so one commit for all. A body is up to 16 frames, one after the other: the length of the head in " +
+			"four bytes, the most significant first; the head, a LogFrame as JSON; the data as they are. The answer says which chunk is wanted " +
+			"next. Repeating a chunk changes nothing.",
+		request: map[string]*huma.MediaType{client.TypeLogFrames: {Schema: &huma.Schema{
+			Type: huma.TypeString, Format: "binary", Description: "Frames; each begins with " + schemaOf[client.LogFrame](a).Ref + ".",
+		}}},
+	}, a.leaseLogFrames)
 }
 
 // LogQuery says what of a log is wanted, and how.

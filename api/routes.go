@@ -105,6 +105,7 @@ func routes() []route {
 		{"lease-start", post, "/v1/leases/{lease}/start", permitAgent, reportBody, classAgent, "task_start"},
 		{"lease-steps", post, "/v1/leases/{lease}/steps", permitAgent, reportBody, classAgent, "step_report"},
 		{"lease-log", post, "/v1/leases/{lease}/log", permitAgent, chunkBody, classAgent, "log_append"},
+		{"lease-log-frames", post, "/v1/leases/{lease}/log/frames", permitAgent, chunkBody, classAgent, "log_append"},
 		{"lease-finish", post, "/v1/leases/{lease}/finish", permitAgent, reportBody, classAgent, "task_finish"},
 		{"lease-release", post, "/v1/leases/{lease}/release", permitAgent, reportBody, classAgent, "task_release"},
 		{"lease-source", get, "/v1/leases/{lease}/source", permitAgent, noBody, classHeld, ""},

@@ -2,6 +2,10 @@
 -- LogAppend takes the next chunk of a log and answers the number of the one wanted next.
 select otto.log_append(@lease::uuid, @epoch::int, @agent::bigint, @seq::int, @bytes::int, @lines::int, @segments::jsonb, @data::bytea)::int as next;
 
+-- name: LogAppendAll :batchone
+-- LogAppendAll takes chunks that follow each other, in one transaction: all or none.
+select otto.log_append(@lease::uuid, @epoch::int, @agent::bigint, @seq::int, @bytes::int, @lines::int, @segments::jsonb, @data::bytea)::int as next;
+
 -- name: LogCompact :many
 -- LogCompact puts a stored object in the place of a log's chunks. No row: somebody else did.
 select * from otto.log_compact(@lease::uuid, @object::text, @index_at::bigint);
