@@ -10,7 +10,7 @@ import (
 )
 
 const planByDigest = `-- name: PlanByDigest :one
-select digest, name, body, created_at from plans where digest = $1::text
+select digest, name, body, created_at, idle_at from plans where digest = $1::text
 `
 
 // PlanByDigest reads a plan.
@@ -22,12 +22,13 @@ func (q *Queries) PlanByDigest(ctx context.Context, digest string) (Plan, error)
 		&i.Name,
 		&i.Body,
 		&i.CreatedAt,
+		&i.IdleAt,
 	)
 	return i, err
 }
 
 const planStore = `-- name: PlanStore :one
-select digest, name, body, created_at from otto.plan_store($1::text, $2::json)
+select digest, name, body, created_at, idle_at from otto.plan_store($1::text, $2::json)
 `
 
 type PlanStoreParams struct {
@@ -44,6 +45,7 @@ func (q *Queries) PlanStore(ctx context.Context, arg PlanStoreParams) (Plan, err
 		&i.Name,
 		&i.Body,
 		&i.CreatedAt,
+		&i.IdleAt,
 	)
 	return i, err
 }
@@ -79,10 +81,12 @@ func (q *Queries) ProjectList(ctx context.Context, arg ProjectListParams) ([]Pro
 }
 
 const sourceByDigest = `-- name: SourceByDigest :one
-select digest, bytes, created_by, created_at from sources where digest = $1::text
+select digest, bytes, created_by, created_at, idle_at from sources s where digest = $1::text
+   and (s.idle_at is null or s.idle_at > otto.clock() - interval '12 hours' or exists (select from runs r where r.source_digest = s.digest))
 `
 
-// SourceByDigest reads what is known of a bundle.
+// SourceByDigest reads what is known of a bundle. One that may be deleted within twelve hours is not there any more: who is
+// told that it is has that long to make a run of it.
 func (q *Queries) SourceByDigest(ctx context.Context, digest string) (Source, error) {
 	row := q.db.QueryRow(ctx, sourceByDigest, digest)
 	var i Source
@@ -91,12 +95,44 @@ func (q *Queries) SourceByDigest(ctx context.Context, digest string) (Source, er
 		&i.Bytes,
 		&i.CreatedBy,
 		&i.CreatedAt,
+		&i.IdleAt,
 	)
 	return i, err
 }
 
+const sourceExpect = `-- name: SourceExpect :many
+select digest, bytes, created_by, created_at, idle_at from otto.source_expect($1::text)
+`
+
+// SourceExpect announces that a bundle's bytes are about to be put into the object store, and answers what is known of it.
+func (q *Queries) SourceExpect(ctx context.Context, digest string) ([]Source, error) {
+	rows, err := q.db.Query(ctx, sourceExpect, digest)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Source
+	for rows.Next() {
+		var i Source
+		if err := rows.Scan(
+			&i.Digest,
+			&i.Bytes,
+			&i.CreatedBy,
+			&i.CreatedAt,
+			&i.IdleAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const sourceStore = `-- name: SourceStore :one
-select digest, bytes, created_by, created_at from otto.source_store($1::text, $2::bigint, $3::text)
+select digest, bytes, created_by, created_at, idle_at from otto.source_store($1::text, $2::bigint, $3::text)
 `
 
 type SourceStoreParams struct {
@@ -114,6 +150,7 @@ func (q *Queries) SourceStore(ctx context.Context, arg SourceStoreParams) (Sourc
 		&i.Bytes,
 		&i.CreatedBy,
 		&i.CreatedAt,
+		&i.IdleAt,
 	)
 	return i, err
 }

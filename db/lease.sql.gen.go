@@ -12,7 +12,7 @@ import (
 )
 
 const clusterSettings = `-- name: ClusterSettings :one
-select id, lease_ttl, heartbeat, start_within, grace, abort_silence, log_silence, max_interrupts, judge_from from cluster
+select id, lease_ttl, heartbeat, start_within, grace, abort_silence, log_silence, max_interrupts, judge_from, keep_runs, keep_logs, keep_events from cluster
 `
 
 // ClusterSettings reads the settings that agents are told.
@@ -29,6 +29,9 @@ func (q *Queries) ClusterSettings(ctx context.Context) (Cluster, error) {
 		&i.LogSilence,
 		&i.MaxInterrupts,
 		&i.JudgeFrom,
+		&i.KeepRuns,
+		&i.KeepLogs,
+		&i.KeepEvents,
 	)
 	return i, err
 }
@@ -72,7 +75,7 @@ func (q *Queries) LeaseAborts(ctx context.Context, agents []int64) ([]LeaseAbort
 }
 
 const leaseByID = `-- name: LeaseByID :one
-select id, task_id, run_id, agent_id, epoch, granted_at, start_by, expires_at, started_at, deadline_at, abort_at, abort_level, abort_reason, ended_at, end_reason, exit_code, log_chunks, log_bytes, log_lines, log_want, log_total, log_sha256, log_done_at, log_object, log_index from leases where id = $1::uuid
+select id, task_id, run_id, agent_id, epoch, granted_at, start_by, expires_at, started_at, deadline_at, abort_at, abort_level, abort_reason, ended_at, end_reason, exit_code, log_chunks, log_bytes, log_lines, log_want, log_total, log_sha256, log_done_at, log_object, log_index, log_expired_at from leases where id = $1::uuid
 `
 
 // LeaseByID reads one attempt.
@@ -105,6 +108,7 @@ func (q *Queries) LeaseByID(ctx context.Context, lease uuid.UUID) (Lease, error)
 		&i.LogDoneAt,
 		&i.LogObject,
 		&i.LogIndex,
+		&i.LogExpiredAt,
 	)
 	return i, err
 }
@@ -201,7 +205,7 @@ func (q *Queries) LeaseJudge(ctx context.Context, atMost int32) ([]LeaseJudgeRow
 }
 
 const leaseOfAttempt = `-- name: LeaseOfAttempt :one
-select l.id, l.task_id, l.run_id, l.agent_id, l.epoch, l.granted_at, l.start_by, l.expires_at, l.started_at, l.deadline_at, l.abort_at, l.abort_level, l.abort_reason, l.ended_at, l.end_reason, l.exit_code, l.log_chunks, l.log_bytes, l.log_lines, l.log_want, l.log_total, l.log_sha256, l.log_done_at, l.log_object, l.log_index from leases l join tasks t on t.id = l.task_id
+select l.id, l.task_id, l.run_id, l.agent_id, l.epoch, l.granted_at, l.start_by, l.expires_at, l.started_at, l.deadline_at, l.abort_at, l.abort_level, l.abort_reason, l.ended_at, l.end_reason, l.exit_code, l.log_chunks, l.log_bytes, l.log_lines, l.log_want, l.log_total, l.log_sha256, l.log_done_at, l.log_object, l.log_index, l.log_expired_at from leases l join tasks t on t.id = l.task_id
  where l.task_id = $1::bigint and l.epoch = case when $2::int = 0 then t.epoch else $2::int end
 `
 
@@ -240,12 +244,13 @@ func (q *Queries) LeaseOfAttempt(ctx context.Context, arg LeaseOfAttemptParams) 
 		&i.LogDoneAt,
 		&i.LogObject,
 		&i.LogIndex,
+		&i.LogExpiredAt,
 	)
 	return i, err
 }
 
 const leaseRenew = `-- name: LeaseRenew :many
-select id, task_id, run_id, agent_id, epoch, granted_at, start_by, expires_at, started_at, deadline_at, abort_at, abort_level, abort_reason, ended_at, end_reason, exit_code, log_chunks, log_bytes, log_lines, log_want, log_total, log_sha256, log_done_at, log_object, log_index from otto.lease_renew($1::bigint, $2::uuid[], $3::boolean)
+select id, task_id, run_id, agent_id, epoch, granted_at, start_by, expires_at, started_at, deadline_at, abort_at, abort_level, abort_reason, ended_at, end_reason, exit_code, log_chunks, log_bytes, log_lines, log_want, log_total, log_sha256, log_done_at, log_object, log_index, log_expired_at from otto.lease_renew($1::bigint, $2::uuid[], $3::boolean)
 `
 
 type LeaseRenewParams struct {
@@ -290,6 +295,7 @@ func (q *Queries) LeaseRenew(ctx context.Context, arg LeaseRenewParams) ([]Lease
 			&i.LogDoneAt,
 			&i.LogObject,
 			&i.LogIndex,
+			&i.LogExpiredAt,
 		); err != nil {
 			return nil, err
 		}
@@ -320,7 +326,7 @@ func (q *Queries) LeaseSource(ctx context.Context, arg LeaseSourceParams) (strin
 }
 
 const leasesActive = `-- name: LeasesActive :many
-select l.id, l.task_id, l.run_id, l.agent_id, l.epoch, l.granted_at, l.start_by, l.expires_at, l.started_at, l.deadline_at, l.abort_at, l.abort_level, l.abort_reason, l.ended_at, l.end_reason, l.exit_code, l.log_chunks, l.log_bytes, l.log_lines, l.log_want, l.log_total, l.log_sha256, l.log_done_at, l.log_object, l.log_index, t.name, a.name as agent from leases l join tasks t on t.id = l.task_id join agents a on a.id = l.agent_id
+select l.id, l.task_id, l.run_id, l.agent_id, l.epoch, l.granted_at, l.start_by, l.expires_at, l.started_at, l.deadline_at, l.abort_at, l.abort_level, l.abort_reason, l.ended_at, l.end_reason, l.exit_code, l.log_chunks, l.log_bytes, l.log_lines, l.log_want, l.log_total, l.log_sha256, l.log_done_at, l.log_object, l.log_index, l.log_expired_at, t.name, a.name as agent from leases l join tasks t on t.id = l.task_id join agents a on a.id = l.agent_id
  where l.ended_at is null and ($1::bigint = 0 or l.agent_id = $1::bigint) and l.task_id > $2::bigint
  order by l.task_id limit $3::int
 `
@@ -373,6 +379,7 @@ func (q *Queries) LeasesActive(ctx context.Context, arg LeasesActiveParams) ([]L
 			&i.Lease.LogDoneAt,
 			&i.Lease.LogObject,
 			&i.Lease.LogIndex,
+			&i.Lease.LogExpiredAt,
 			&i.Name,
 			&i.Agent,
 		); err != nil {
@@ -387,7 +394,7 @@ func (q *Queries) LeasesActive(ctx context.Context, arg LeasesActiveParams) ([]L
 }
 
 const serverBeat = `-- name: ServerBeat :one
-select id, lease_ttl, heartbeat, start_within, grace, abort_silence, log_silence, max_interrupts, judge_from from otto.server_beat($1::text)
+select id, lease_ttl, heartbeat, start_within, grace, abort_silence, log_silence, max_interrupts, judge_from, keep_runs, keep_logs, keep_events from otto.server_beat($1::text)
 `
 
 // ServerBeat says that an API node is alive; it answers the settings.
@@ -404,6 +411,9 @@ func (q *Queries) ServerBeat(ctx context.Context, name string) (Cluster, error) 
 		&i.LogSilence,
 		&i.MaxInterrupts,
 		&i.JudgeFrom,
+		&i.KeepRuns,
+		&i.KeepLogs,
+		&i.KeepEvents,
 	)
 	return i, err
 }

@@ -95,7 +95,7 @@ func (q *Queries) LogChunks(ctx context.Context, arg LogChunksParams) ([]LogChun
 }
 
 const logCompact = `-- name: LogCompact :many
-select id, task_id, run_id, agent_id, epoch, granted_at, start_by, expires_at, started_at, deadline_at, abort_at, abort_level, abort_reason, ended_at, end_reason, exit_code, log_chunks, log_bytes, log_lines, log_want, log_total, log_sha256, log_done_at, log_object, log_index from otto.log_compact($1::uuid, $2::text, $3::bigint)
+select id, task_id, run_id, agent_id, epoch, granted_at, start_by, expires_at, started_at, deadline_at, abort_at, abort_level, abort_reason, ended_at, end_reason, exit_code, log_chunks, log_bytes, log_lines, log_want, log_total, log_sha256, log_done_at, log_object, log_index, log_expired_at from otto.log_compact($1::uuid, $2::text, $3::bigint)
 `
 
 type LogCompactParams struct {
@@ -140,6 +140,7 @@ func (q *Queries) LogCompact(ctx context.Context, arg LogCompactParams) ([]Lease
 			&i.LogDoneAt,
 			&i.LogObject,
 			&i.LogIndex,
+			&i.LogExpiredAt,
 		); err != nil {
 			return nil, err
 		}

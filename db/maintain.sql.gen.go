@@ -10,6 +10,70 @@ import (
 	"time"
 )
 
+const eventsPrune = `-- name: EventsPrune :one
+select otto.events_prune($1::int)::int as pruned
+`
+
+// EventsPrune deletes old events outside of the partitions of days; it answers how many.
+func (q *Queries) EventsPrune(ctx context.Context, atMost int32) (int32, error) {
+	row := q.db.QueryRow(ctx, eventsPrune, atMost)
+	var pruned int32
+	err := row.Scan(&pruned)
+	return pruned, err
+}
+
+const logsExpire = `-- name: LogsExpire :one
+select otto.logs_expire($1::int, $2::text)::int as expired
+`
+
+type LogsExpireParams struct {
+	AtMost int32
+	Actor  string
+}
+
+// LogsExpire gives up logs that are older than logs are kept; it answers how many.
+func (q *Queries) LogsExpire(ctx context.Context, arg LogsExpireParams) (int32, error) {
+	row := q.db.QueryRow(ctx, logsExpire, arg.AtMost, arg.Actor)
+	var expired int32
+	err := row.Scan(&expired)
+	return expired, err
+}
+
+const objectsPrune = `-- name: ObjectsPrune :exec
+select otto.objects_prune($1::text[])
+`
+
+// ObjectsPrune takes objects off the list that are gone from the store.
+func (q *Queries) ObjectsPrune(ctx context.Context, objects []string) error {
+	_, err := q.db.Exec(ctx, objectsPrune, objects)
+	return err
+}
+
+const objectsTake = `-- name: ObjectsTake :many
+select object from otto.objects_take($1::int)
+`
+
+// ObjectsTake locks objects that are to be deleted from the store, until the transaction ends.
+func (q *Queries) ObjectsTake(ctx context.Context, atMost int32) ([]string, error) {
+	rows, err := q.db.Query(ctx, objectsTake, atMost)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []string
+	for rows.Next() {
+		var object string
+		if err := rows.Scan(&object); err != nil {
+			return nil, err
+		}
+		items = append(items, object)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const partitionDrop = `-- name: PartitionDrop :one
 select otto.partition_drop($1::interval)::int as dropped
 `
@@ -44,6 +108,18 @@ func (q *Queries) Ping(ctx context.Context) (time.Time, error) {
 	var now time.Time
 	err := row.Scan(&now)
 	return now, err
+}
+
+const plansPrune = `-- name: PlansPrune :one
+select otto.plans_prune($1::int)::int as pruned
+`
+
+// PlansPrune deletes plans that no run needs; it answers how many.
+func (q *Queries) PlansPrune(ctx context.Context, atMost int32) (int32, error) {
+	row := q.db.QueryRow(ctx, plansPrune, atMost)
+	var pruned int32
+	err := row.Scan(&pruned)
+	return pruned, err
 }
 
 const queueDepth = `-- name: QueueDepth :one
@@ -118,4 +194,38 @@ func (q *Queries) RequestEnd(ctx context.Context, arg RequestEndParams) error {
 		arg.Answer,
 	)
 	return err
+}
+
+const runsPrune = `-- name: RunsPrune :one
+select pruned::int, logs::int from otto.runs_prune($1::int, $2::text)
+`
+
+type RunsPruneParams struct {
+	AtMost int32
+	Actor  string
+}
+
+type RunsPruneRow struct {
+	Pruned int32
+	Logs   int32
+}
+
+// RunsPrune deletes the oldest runs that have been over for longer than they are kept; it answers how many, and how many logs go with them.
+func (q *Queries) RunsPrune(ctx context.Context, arg RunsPruneParams) (RunsPruneRow, error) {
+	row := q.db.QueryRow(ctx, runsPrune, arg.AtMost, arg.Actor)
+	var i RunsPruneRow
+	err := row.Scan(&i.Pruned, &i.Logs)
+	return i, err
+}
+
+const sourcesPrune = `-- name: SourcesPrune :one
+select otto.sources_prune($1::int)::int as pruned
+`
+
+// SourcesPrune deletes sources that no run needs; it answers how many.
+func (q *Queries) SourcesPrune(ctx context.Context, atMost int32) (int32, error) {
+	row := q.db.QueryRow(ctx, sourcesPrune, atMost)
+	var pruned int32
+	err := row.Scan(&pruned)
+	return pruned, err
 }

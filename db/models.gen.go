@@ -32,6 +32,9 @@ type Cluster struct {
 	LogSilence    time.Duration
 	MaxInterrupts int32
 	JudgeFrom     time.Time
+	KeepRuns      *time.Duration
+	KeepLogs      *time.Duration
+	KeepEvents    *time.Duration
 }
 
 type Idempotency struct {
@@ -44,31 +47,32 @@ type Idempotency struct {
 }
 
 type Lease struct {
-	ID          uuid.UUID
-	TaskID      int64
-	RunID       int64
-	AgentID     int64
-	Epoch       int32
-	GrantedAt   time.Time
-	StartBy     time.Time
-	ExpiresAt   time.Time
-	StartedAt   *time.Time
-	DeadlineAt  *time.Time
-	AbortAt     *time.Time
-	AbortLevel  *string
-	AbortReason *string
-	EndedAt     *time.Time
-	EndReason   *string
-	ExitCode    *int32
-	LogChunks   int32
-	LogBytes    int64
-	LogLines    int64
-	LogWant     *int32
-	LogTotal    *int64
-	LogSha256   *string
-	LogDoneAt   *time.Time
-	LogObject   *string
-	LogIndex    *int64
+	ID           uuid.UUID
+	TaskID       int64
+	RunID        int64
+	AgentID      int64
+	Epoch        int32
+	GrantedAt    time.Time
+	StartBy      time.Time
+	ExpiresAt    time.Time
+	StartedAt    *time.Time
+	DeadlineAt   *time.Time
+	AbortAt      *time.Time
+	AbortLevel   *string
+	AbortReason  *string
+	EndedAt      *time.Time
+	EndReason    *string
+	ExitCode     *int32
+	LogChunks    int32
+	LogBytes     int64
+	LogLines     int64
+	LogWant      *int32
+	LogTotal     *int64
+	LogSha256    *string
+	LogDoneAt    *time.Time
+	LogObject    *string
+	LogIndex     *int64
+	LogExpiredAt *time.Time
 }
 
 type Plan struct {
@@ -76,6 +80,7 @@ type Plan struct {
 	Name      string
 	Body      []byte
 	CreatedAt time.Time
+	IdleAt    *time.Time
 }
 
 type Project struct {
@@ -110,6 +115,7 @@ type Source struct {
 	Bytes     int64
 	CreatedBy string
 	CreatedAt time.Time
+	IdleAt    *time.Time
 }
 
 type Stage struct {

@@ -83,18 +83,23 @@ begin
         else exists (select from log_chunks_default where at >= since and at < until) end;
 end $$;
 
--- partitions_empty lists the day partitions of log chunks that are over and hold nothing any more.
+-- partition_drop drops day partitions: of log chunks, those that have been over for so long and are empty; of events, those
+-- of which keep_events lets everything go. Like partition_maintain it builds statements, and gives up soon.
 create function otto.partition_drop(before interval default '2 days')
 returns int language plpgsql security definer set search_path = public, otto, pg_temp set lock_timeout = '500ms' as $$
 declare dropped int := 0; name text; used boolean;
 begin
+    perform pg_advisory_xact_lock(hashtext('otto.partition_maintain'), 0);
     for name in
         select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid
-         where i.inhparent = 'public.log_chunks'::regclass and c.relname ~ '^log_chunks_\d{8}$'
-           and to_date(right(c.relname, 8), 'YYYYMMDD') < (clock() - before)::date
+         where i.inhparent in ('public.events'::regclass, 'public.log_chunks'::regclass) and c.relname ~ '_\d{8}$'
+           and (to_date(right(c.relname, 8), 'YYYYMMDD') + 1)::timestamp at time zone 'utc'
+               <= clock() - case when i.inhparent = 'public.events'::regclass then (select k.keep_events from cluster k) else before end
+         order by right(c.relname, 8)
     loop
         execute format('select exists (select from public.%I)', name) into used;
-        continue when used;
+        continue when used and name like 'log_chunks_%';
+        exit when dropped = 31;  -- each takes locks; the next hour will do
         execute format('drop table public.%I', name);
         dropped := dropped + 1;
     end loop;

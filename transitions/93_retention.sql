@@ -1,0 +1,128 @@
+-- Retention: what is over is deleted after the times in table cluster. Everything here does a bounded piece of work, skips
+-- what others hold, and can be repeated.
+
+-- runs_prune deletes final runs that have been over for longer than keep_runs, with everything that is theirs, the oldest
+-- first. at_most bounds the runs, and with the run that brings their tasks to as many it is enough: a run goes whole.
+create function otto.runs_prune(at_most int, actor text)
+returns table (pruned int, logs int) language plpgsql security definer set search_path = public, otto, pg_temp as $$
+#variable_conflict use_column
+declare old bigint[] := runs_prunable(at_most); used text[]; n int;
+begin
+    perform emit(array(
+        select row('run.pruned', false, actor, r.id, null, null, null, null, jsonb_build_object('project', p.name, 'state', r.state,
+                   'created_by', r.created_by, 'finished_at', r.finished_at, 'source', r.source_digest, 'plan', r.plan_digest))::new_event
+          from runs r join projects p on p.id = r.project_id where r.id = any(old) order by r.id));
+    insert into objects_gone (object, at)
+    select l.log_object, clock() from tasks t join leases l on l.task_id = t.id
+     where t.run_id = any(old) and l.log_object is not null and l.log_expired_at is null;
+    get diagnostics n = row_count;
+    with gone as (delete from runs r where r.id = any(old) returning r.plan_digest, r.source_digest)
+    select array_agg(distinct u.digest) into used from gone g, lateral (values (g.plan_digest), (g.source_digest)) u(digest);
+
+    update plans p set idle_at = clock() where p.digest = any(used) and not exists (select from runs r where r.plan_digest = p.digest);
+    update sources s set idle_at = clock() where s.digest = any(used) and not exists (select from runs r where r.source_digest = s.digest);
+    return query select cardinality(old), n;
+end $$;
+
+-- runs_prunable picks and locks them. A log that is still in chunks has a job that moves it, which comes first. One call at
+-- a time: two that each delete one of the last two runs of a plan would both think that the other needs it. Internal.
+create function otto.runs_prunable(at_most int) returns bigint[]
+language plpgsql as $$
+declare old bigint[];
+begin
+    if not pg_try_advisory_xact_lock(hashtext('otto.runs_prune'), 0) then return '{}'; end if;
+    old := array(
+        select r.id from runs r
+         where r.finished_at < clock() - (select c.keep_runs from cluster c)
+           and not exists (select from tasks t join leases l on l.task_id = t.id where t.run_id = r.id
+                              and l.log_object is null and (l.ended_at is null or l.log_chunks > 0 or l.log_done_at is null))
+         order by r.finished_at limit at_most for update of r skip locked);
+    return array(
+        select o.id from (
+            select c.id, sum(c.tasks) over (order by c.place) - c.tasks as before
+              from (select u.id, u.place, (select count(*) from tasks t where t.run_id = u.id) as tasks
+                      from unnest(old) with ordinality u(id, place)) c) o
+         where o.before < at_most and pg_try_advisory_xact_lock(hashtext('otto.run'), (o.id % 2147483647)::int));
+end $$;
+
+-- logs_expire lets logs go before their runs, after keep_logs. Readers are told so.
+create function otto.logs_expire(at_most int, actor text)
+returns int language plpgsql security definer set search_path = public, otto, pg_temp as $$
+declare old uuid[];
+begin
+    old := array(
+        select l.id from leases l
+         where l.log_object is not null and l.log_expired_at is null and l.ended_at < clock() - (select c.keep_logs from cluster c)
+         order by l.ended_at limit at_most for update skip locked);
+    update leases l set log_expired_at = clock() where l.id = any(old);
+    perform emit(array(
+        select row('log.expired', false, actor, l.run_id, null, l.task_id, l.epoch, null, jsonb_build_object('bytes', l.log_bytes))::new_event
+          from leases l where l.id = any(old)));
+    insert into objects_gone (object, at) select l.log_object, clock() from leases l where l.id = any(old);
+    return cardinality(old);
+end $$;
+
+-- plans_prune deletes plans that no run has referred to for a day. The rows are locked first and looked at afterwards: then
+-- no new run can refer to one, and every run that does is seen.
+create function otto.plans_prune(at_most int)
+returns int language plpgsql security definer set search_path = public, otto, pg_temp as $$
+declare idle text[]; n int;
+begin
+    idle := array(
+        select p.digest from plans p
+         where p.idle_at < clock() - interval '1 day' and (select c.keep_runs from cluster c) is not null
+         order by p.idle_at limit at_most for update skip locked);
+    update plans p set idle_at = null where p.digest = any(idle) and exists (select from runs r where r.plan_digest = p.digest);
+    delete from plans p where p.digest = any(idle) and p.idle_at is not null;
+    get diagnostics n = row_count;
+    return n;
+end $$;
+
+-- sources_prune does the same with sources, and leaves their bundles to whoever deletes objects.
+create function otto.sources_prune(at_most int)
+returns int language plpgsql security definer set search_path = public, otto, pg_temp as $$
+declare idle text[]; n int;
+begin
+    idle := array(
+        select s.digest from sources s
+         where s.idle_at < clock() - interval '1 day' and (select c.keep_runs from cluster c) is not null
+         order by s.idle_at limit at_most for update skip locked);
+    update sources s set idle_at = null where s.digest = any(idle) and exists (select from runs r where r.source_digest = s.digest);
+    with gone as (
+        delete from sources s where s.digest = any(idle) and s.idle_at is not null returning s.digest
+    ), queued as (
+        insert into objects_gone (object, at) select g.digest, clock() from gone g on conflict (object) do nothing
+    )
+    select count(*) into n from gone;
+    return n;
+end $$;
+
+-- events_prune deletes what keep_events lets go of from the partition that takes what no day's partition does. Those are
+-- dropped whole, by partition_drop.
+create function otto.events_prune(at_most int)
+returns int language plpgsql security definer set search_path = public, otto, pg_temp as $$
+declare n int;
+begin
+    delete from events_default e where e.ctid = any(array(
+        select d.ctid from events_default d where d.at < clock() - (select c.keep_events from cluster c) order by d.at limit at_most));
+    get diagnostics n = row_count;
+    return n;
+end $$;
+
+-- objects_take locks objects that are to be deleted from the store now. As long as the caller's transaction lasts, nobody
+-- can begin to store one of them anew. A source that has been noted meanwhile stays.
+create function otto.objects_take(at_most int)
+returns setof objects_gone language plpgsql security definer set search_path = public, otto, pg_temp as $$
+declare due text[];
+begin
+    due := array(select g.object from objects_gone g where g.at <= clock() order by g.at limit at_most for update skip locked);
+    delete from objects_gone g where g.object = any(due) and exists (select from sources s where s.digest = g.object);
+    return query select * from objects_gone g where g.object = any(due);
+end $$;
+
+-- objects_prune takes objects off the list, which are gone from the store.
+create function otto.objects_prune(objects text[])
+returns void language plpgsql security definer set search_path = public, otto, pg_temp as $$
+begin
+    delete from objects_gone g where g.object = any(objects);
+end $$;
