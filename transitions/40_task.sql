@@ -125,7 +125,7 @@ returns setof tasks language plpgsql as $$
 begin
     return query select t.* from leases l join tasks t on t.id = l.task_id and t.lease_id = l.id
       where l.id = lease and l.epoch = task_held.epoch and l.agent_id = agent
-        for no key update of t;
+        for no key update of t, l;
     if not found then perform refuse_lease(lease, epoch, agent, verb); end if;
 end $$;
 
