@@ -46,11 +46,15 @@ func (in *sourceUpload) Resolve(ctx huma.Context) []error {
 	return nil
 }
 
-// sourceUpload stores the bytes first and notes them afterwards: a source that the database knows is there.
+// sourceUpload stores the bytes first and notes them afterwards: a source that the database knows is there. It announces
+// them before, so that nobody deletes bytes of the same digest that nothing has needed for a while.
 func (a *API) sourceUpload(ctx context.Context, in *sourceUpload) (*answer[client.Source], error) {
-	known, err := a.users.SourceByDigest(ctx, in.Digest)
+	known, err := a.users.SourceExpect(ctx, in.Digest)
+	if err != nil {
+		return nil, err
+	}
 	status := http.StatusCreated
-	if err == nil && known.Digest == in.Digest {
+	if len(known) > 0 {
 		status = http.StatusOK
 	}
 	object, err := a.cfg.Store.PutSource(ctx, in.body, in.Digest, a.cfg.Limits.SourceBytes)

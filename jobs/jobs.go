@@ -30,6 +30,8 @@ type Config struct {
 	Reap time.Duration
 	// Reconcile is how often pending work is derived anew; 20 s if zero.
 	Reconcile time.Duration
+	// Prune is how often is looked for what need not be kept any more; 10 s if zero.
+	Prune time.Duration
 }
 
 // Client runs the workers of one process.
@@ -47,6 +49,8 @@ func Start(ctx context.Context, c Config) (*Client, error) {
 	river.AddWorker(workers, &leaseExpire{q: q, log: c.Logger})
 	river.AddWorker(workers, &logCompact{q: q, store: c.Store, log: c.Logger})
 	river.AddWorker(workers, &partitionMaintain{q: q, log: c.Logger})
+	river.AddWorker(workers, &runsPrune{q: q, log: c.Logger})
+	river.AddWorker(workers, &objectsPrune{pool: c.Pool, store: c.Store, log: c.Logger})
 	rc, err := river.NewClient(riverpgxv5.New(c.Pool), &river.Config{
 		Schema:       "river",
 		Workers:      workers,
@@ -99,6 +103,9 @@ func (c Config) withDefaults() Config {
 	if c.Reconcile == 0 {
 		c.Reconcile = 20 * time.Second
 	}
+	if c.Prune == 0 {
+		c.Prune = 10 * time.Second
+	}
 	return c
 }
 
@@ -112,6 +119,8 @@ func periodic(c Config) []*river.PeriodicJob {
 		every(c.Reap, leaseExpireArgs{}),
 		every(c.Reconcile, runReconcileArgs{}),
 		every(time.Hour, partitionMaintainArgs{}),
+		every(c.Prune, runsPruneArgs{}),
+		every(c.Prune, objectsPruneArgs{}),
 	}
 }
 
