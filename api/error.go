@@ -162,6 +162,8 @@ func badData(err error) *Problem {
 		return newProblem(codeNotFound, "the source does not exist").hint("upload it first: PUT /v1/sources/{digest}")
 	case "runs_plan_digest_fkey":
 		return newProblem(codeNotFound, "the plan does not exist").hint("store it first: POST /v1/plans")
+	case "runs_rerun_of_fkey":
+		return newProblem(codeNotFound, "the run does not exist any more")
 	case "projects_name_check":
 		return newProblem(codeInvalid, "a project's name has letters, digits and ._/- and at most 100 characters")
 	}

@@ -67,6 +67,10 @@ func (a *API) taskLog(ctx context.Context, in *LogQuery) (*huma.StreamResponse, 
 	if err != nil {
 		return nil, a.noAttempt(ctx, in, err)
 	}
+	if lease.LogExpiredAt != nil {
+		return nil, newProblem(codeNotFound, "the log of attempt %d of task %d expired at %s", lease.Epoch, lease.TaskID, lease.LogExpiredAt.UTC().Format(time.RFC3339)).
+			hint("keep_logs says for how long logs are kept, see docs/operations.md")
+	}
 	v := &logView{query: in, window: everything(), after: recordID{-1, -1}}
 	v.reader = logReader{queries: a.users, store: a.cfg.Store, codec: a.codec, lease: lease}
 	if in.FromLine > 0 {
