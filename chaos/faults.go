@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -32,6 +33,9 @@ func (f fault) String() string {
 	return text
 }
 
+// errLeftOut is a fault that cannot be done on this machine; the report says why.
+var errLeftOut = errors.New("left out")
+
 // faultKind is a way of going wrong.
 type faultKind struct {
 	name    string
@@ -47,6 +51,7 @@ var (
 	callers  = append(slices.Clone(runners), "users")
 	everyone = append(slices.Clone(servers), runners...)
 	database = []string{"postgres"}
+	disks    = append(slices.Clone(runners), "store")
 )
 
 // kinds lists all faults. Those that hold something up last longer than a lease now and then, or nothing would be lost.
@@ -62,6 +67,8 @@ func kinds() []faultKind {
 		{"kill-listeners", 1, database, 3 * time.Second, killListeners},
 		{"empty-jobs", 1, database, 0, emptyJobs},
 		{"skew-clock", 1, database, 6 * time.Second, skewClock},
+		{"fill-disk", 2, disks, 8 * time.Second, fillDisk},
+		{"fill-database", 1, database, 5 * time.Second, fillDatabase},
 		{"cut", 2, callers, 5 * time.Second, inWeather(func(w *weather, on bool) { w.cut = on })},
 		{"hole", 2, callers, 8 * time.Second, inWeather(func(w *weather, on bool) { w.hole = on })},
 		{"deaf", 2, callers, 6 * time.Second, inWeather(func(w *weather, on bool) { w.deaf = on })},
@@ -147,7 +154,7 @@ func restart(_ context.Context, f *fleet, target string, _ time.Duration) error 
 
 func sent(ok bool) error {
 	if !ok {
-		return fmt.Errorf("it was down")
+		return errDown
 	}
 	return nil
 }
@@ -209,6 +216,20 @@ func killListeners(ctx context.Context, f *fleet, _ string, d time.Duration) err
 		wait(ctx, 500*time.Millisecond)
 	}
 	return nil
+}
+
+func fillDisk(ctx context.Context, f *fleet, target string, d time.Duration) error {
+	if f.noDisks != nil {
+		return errLeftOut
+	}
+	return f.disks[target].fillWhile(func() { wait(ctx, d) })
+}
+
+func fillDatabase(ctx context.Context, f *fleet, target string, d time.Duration) error {
+	if f.noDisks != nil {
+		return errLeftOut
+	}
+	return f.pg.fillDisk(ctx, f.disks[target], d, d.Milliseconds()%2 == 0)
 }
 
 // skewClock sets the clock that decides everything a few seconds forward, or back, and then right again.

@@ -34,6 +34,8 @@ type fleet struct {
 	members map[string]*member
 	links   map[string]*link // to Postgres, by member
 	doors   map[string]*door // to the API, by agent, and "users"
+	disks   map[string]*disk // by agent, and "store" and "postgres"
+	noDisks error            // why there are none
 	admin   *client.Client
 	token   string // the admin's
 }
@@ -52,6 +54,7 @@ func newFleet(ctx context.Context, cfg config) (_ *fleet, err error) {
 			err = errors.Join(err, f.end(ctx))
 		}
 	}()
+	f.disks, f.noDisks = newDisks(ctx, f)
 	if f.pg, err = startPostgres(ctx, f.dir); err != nil {
 		return nil, err
 	}
@@ -190,7 +193,7 @@ func (f *fleet) end(ctx context.Context) error {
 	if f.pg != nil {
 		f.pg.end()
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, unmount(ctx, f.disks))...)
 }
 
 func freeAddress(ctx context.Context) (string, error) {

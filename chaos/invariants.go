@@ -24,6 +24,10 @@ func always() []invariant {
 			where e.kind = 'task.completed' and e.epoch is not null and e.epoch <> t.epoch`},
 		{"a run with nothing to do is over", `select format('run %s is %s with nothing to do after: %s', id, state, (select string_agg(l.kind || coalesce(' ' || l.task_id, ''), ', ' order by l.tx, l.id)
 			from (select * from events e where e.run_id = runs.id order by e.tx desc, e.id desc limit 8) l)) from runs where otto.run_is_stuck(id)`},
+		{"a run ends with its tasks", `select format('run %s is %s, and its last task ended at %s', r.id, r.state, max(t.finished_at)) from runs r join tasks t on t.run_id = r.id
+			where r.finished_at is null group by r.id having count(*) = count(t.finished_at) and max(t.finished_at) < now() - interval '20 seconds'`},
+		{"a lost lease is noticed", `select format('lease %s of task %s ran out at %s', id, task_id, expires_at) from leases
+			where ended_at is null and expires_at < now() - interval '45 seconds'`},
 		{"a final run is finished", `select format('run %s is %s and its task %s is %s', r.id, r.state, t.id, t.state) from runs r join tasks t on t.run_id = r.id
 			where r.finished_at is not null and t.finished_at is null`},
 		{"stages count their tasks", `select format('stage %s says that %s tasks are left, %s are', s.id, s.tasks_left, count(t.id)) from stages s

@@ -23,11 +23,14 @@ type config struct {
 	// Settle bounds the liveness phase: once the faults are over, everything must be finished within it.
 	Settle time.Duration
 	Seed   uint64
-	Only   []string // kinds of faults, or the beginnings of their names; empty means all
+	Only   []string // kinds of faults; empty means all
 	Otto   string   // the program; built if empty
 	Dir    string   // kept if given
 	Talk   io.Writer
 }
+
+// defaultSettle allows for what an operator may count on to be noticed after a minute, such as a job whose worker died.
+const defaultSettle = 90 * time.Second
 
 // Exit codes.
 const (
@@ -49,7 +52,7 @@ func command(ctx context.Context, args []string, out, talk io.Writer) int {
 	flags := flag.NewFlagSet("chaos", flag.ContinueOnError)
 	flags.SetOutput(talk)
 	flags.DurationVar(&cfg.Time, "time", 3*time.Minute, "how long faults go on")
-	flags.DurationVar(&cfg.Settle, "settle", 90*time.Second, "how soon afterwards everything must be finished")
+	flags.DurationVar(&cfg.Settle, "settle", defaultSettle, "how soon afterwards everything must be finished")
 	flags.Uint64Var(&cfg.Seed, "seed", rand.Uint64N(1_000_000), "what decides load and faults; random if absent")
 	only := flags.String("only", "", "faults to use, separated by commas: "+strings.Join(faultKinds(), ", "))
 	asJSON := flags.Bool("json", false, "print the verdict as JSON")

@@ -22,7 +22,7 @@ func judge(ctx context.Context, f *fleet, r *report, users *load) error {
 			return fmt.Errorf("the oracle could not look: %s", i.name)
 		}
 	}
-	for _, look := range []func(context.Context, *fleet, *report) error{count, judgeExecutions, judgeMachine, judgeHistory, judgeEvents, judgeLogs} {
+	for _, look := range []func(context.Context, *fleet, *report) error{count, judgeExecutions, judgeMachine, judgeHistory, judgeEvents, judgeLogs, judgeSecrets} {
 		if err := look(ctx, f, r); err != nil {
 			return err
 		}
@@ -194,10 +194,7 @@ func judgePromises(ctx context.Context, f *fleet, r *report, users *load) error 
 	return err
 }
 
-var (
-	crashed = regexp.MustCompile(`(?m)^(panic:|fatal error:|WARNING: DATA RACE).*`)
-	secret  = regexp.MustCompile(`otto_(user|agent|enrol)_[A-Za-z0-9]{8,}`)
-)
+var crashed = regexp.MustCompile(`(?m)^(panic:|fatal error:|WARNING: DATA RACE).*`)
 
 // afterEnd reads what the processes said, and makes sure that they are gone.
 func afterEnd(f *fleet, r *report) {

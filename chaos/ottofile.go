@@ -43,8 +43,8 @@ type (
 // note is how each step begins: it says that it runs.
 const note = `echo "$OTTO_TASK_ID $OTTO_ATTEMPT $OTTO_STEP" >> "$CHAOS_EXECUTIONS"` + "\n"
 
-// scripts are what steps do, each with the exit code in mind: quick and slow ones, talkers, and those that leave
-// processes behind or die of a signal.
+// scripts are what steps do, each with the exit code in mind: quick and slow ones, talkers, those that leave processes
+// behind or die of a signal, and one that tells all it knows.
 var scripts = []string{
 	"echo quick; exit %d",
 	"echo quick; exit %d",
@@ -56,6 +56,8 @@ var scripts = []string{
 	"trap '' TERM; sleep 1; echo stubborn; exit %d",
 	"for i in 1 2 3 4 5 6 7 8; do echo $i; sleep 0.5; done; exit %d",
 	"[ %d = 0 ] || kill -9 $$; sleep 0.3",
+	"seq 1 1200000; exit %d",
+	"env; exit %d",
 }
 
 // flaky fails in the first attempt.

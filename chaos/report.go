@@ -18,14 +18,16 @@ type report struct {
 	Liveness time.Duration  `json:"liveness_ns"` // from the end of the faults until everything was finished
 	Looks    int            `json:"looks"`       // at all invariants, while faults were on
 	Counts   counts         `json:"counts"`
-	Runs     map[string]int `json:"runs"`       // by state
-	Attempts map[string]int `json:"attempts"`   // by how they ended
-	Done     map[string]int `json:"faults"`     // by kind
-	Faults   []fault        `json:"fault_list"` // in the order of their beginning
+	Runs     map[string]int `json:"runs"`               // by state
+	Attempts map[string]int `json:"attempts"`           // by how they ended
+	Done     map[string]int `json:"faults"`             // by kind
+	Faults   []fault        `json:"fault_list"`         // in the order of their beginning
+	LeftOut  string         `json:"left_out,omitempty"` // faults that this machine does not allow, and why
 	Broken   []breach       `json:"broken"`
 	Repeat   string         `json:"repeat"` // the shortest command that does it again
 	Dir      string         `json:"dir,omitempty"`
 
+	cfg   config
 	began time.Time
 	talk  io.Writer
 	mu    sync.Mutex
@@ -57,11 +59,7 @@ type breach struct {
 }
 
 func newReport(cfg config) *report {
-	repeat := fmt.Sprintf("go run ./chaos -time %s -seed %d", cfg.Time, cfg.Seed)
-	if len(cfg.Only) > 0 {
-		repeat += " -only " + strings.Join(cfg.Only, ",")
-	}
-	return &report{Seed: cfg.Seed, Repeat: repeat, Dir: cfg.Dir, began: time.Now(), talk: cfg.Talk, seen: map[string]bool{}, Broken: []breach{}}
+	return &report{Seed: cfg.Seed, cfg: cfg, Dir: cfg.Dir, began: time.Now(), talk: cfg.Talk, seen: map[string]bool{}, Broken: []breach{}}
 }
 
 // say tells whoever waits what is going on.
@@ -69,6 +67,13 @@ func (r *report) say(format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	fmt.Fprintf(r.talk, "chaos: "+format+"\n", args...)
+}
+
+// starts is when the times of breaches begin to count: with those of the faults.
+func (r *report) starts() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.began = time.Now()
 }
 
 // broken notes a breach, once.
@@ -86,6 +91,27 @@ func (r *report) broken(promise, detail string) {
 func (r *report) conclude() {
 	r.Passed = len(r.Broken) == 0
 	r.Done = counted(r.Faults)
+	r.Repeat = r.repeat()
+}
+
+// afterwards is how long a breach may have gone unnoticed, and with that how much longer a repetition must be.
+const afterwards = 5 * time.Second
+
+// repeat is the shortest command that does it again. The seed decides fault after fault, so what came long after the first
+// breach can be left out.
+func (r *report) repeat() string {
+	long := r.cfg.Time
+	for _, b := range r.Broken {
+		long = min(long, b.At.Truncate(time.Second)+afterwards)
+	}
+	command := fmt.Sprintf("go run ./chaos -seed %d -time %s", r.Seed, long)
+	if r.cfg.Settle != defaultSettle {
+		command += fmt.Sprintf(" -settle %s", r.cfg.Settle)
+	}
+	if len(r.cfg.Only) > 0 {
+		command += " -only " + strings.Join(r.cfg.Only, ",")
+	}
+	return command
 }
 
 // text is the report for people: the verdict last, where the eye is.
@@ -102,6 +128,9 @@ func (r *report) text() string {
 	}
 	c := r.Counts
 	line("faults", "%d: %s", sum(r.Done), list(r.Done))
+	if r.LeftOut != "" {
+		line("left out", "%s", strings.Join(strings.Fields(r.LeftOut), " "))
+	}
 	line("load", "%d runs (%s), %d tasks, %d attempts (%s), %d steps executed", c.Runs, list(r.Runs), c.Tasks, c.Attempts, list(r.Attempts), c.Executions)
 	line("traffic", "%d requests, %d of them sent twice, %d late, %d lost; %d process starts", c.Requests, c.Duplicated, c.Delayed, c.Lost, c.Starts)
 	line("judged", "%d looks at %d invariants under faults, %d events replayed, %d lease operations linearised, %.1f MB of logs compared (%d cut short by the death of their agent)",

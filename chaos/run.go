@@ -20,6 +20,8 @@ func run(ctx context.Context, cfg config) (_ *report, err error) {
 		if err = os.Chmod(cfg.Dir, 0o711); err != nil { // Postgres may run as another user, and must pass
 			return nil, err
 		}
+	} else if err = os.MkdirAll(cfg.Dir, 0o755); err != nil { //nolint:gosec // as above
+		return nil, err
 	}
 	r := newReport(cfg)
 	r.say("seed %d: bringing up %d API nodes, %d workers, %d agents in %s", cfg.Seed, apiNodes, workers, agents, cfg.Dir)
@@ -27,6 +29,10 @@ func run(ctx context.Context, cfg config) (_ *report, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("bring up the fleet in %s: %w", cfg.Dir, err)
 	}
+	if f.noDisks != nil {
+		r.LeftOut = fmt.Sprintf("fill-disk and fill-database, because no small disk can be mounted: %v", f.noDisks)
+	}
+	r.starts()
 	err = try(ctx, cfg, f, r)
 	endErr := f.end(ctx)
 	if err != nil {

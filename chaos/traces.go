@@ -59,7 +59,11 @@ func judgeLogs(ctx context.Context, f *fleet, r *report) error {
 		return err
 	}
 	for _, w := range logs {
-		n, sum, err := readLog(ctx, f, w)
+		var leaked leak
+		n, sum, err := readLog(ctx, f, w, &leaked)
+		if leaked.found {
+			r.broken("no secret is in a log", fmt.Sprintf("task %d attempt %d printed a token", w.task, w.attempt))
+		}
 		switch {
 		case err != nil:
 			r.broken("logs can be read", fmt.Sprintf("task %d attempt %d: %v", w.task, w.attempt, err))
@@ -77,16 +81,16 @@ func judgeLogs(ctx context.Context, f *fleet, r *report) error {
 }
 
 // readLog gives the length and the SHA-256 of a log. It waits when the API finds that we read too fast.
-func readLog(ctx context.Context, f *fleet, w written) (n int64, sum string, err error) {
+func readLog(ctx context.Context, f *fleet, w written, also io.Writer) (n int64, sum string, err error) {
 	err = until(ctx, "the log is read", func() (bool, error) {
 		var status int
-		n, sum, status, err = readLogOnce(ctx, f, w)
+		n, sum, status, err = readLogOnce(ctx, f, w, also)
 		return status != http.StatusTooManyRequests, err
 	})
 	return n, sum, err
 }
 
-func readLogOnce(ctx context.Context, f *fleet, w written) (int64, string, int, error) {
+func readLogOnce(ctx context.Context, f *fleet, w written, also io.Writer) (int64, string, int, error) {
 	url := fmt.Sprintf("%s/v1/tasks/%d/log?attempt=%d", f.doors["users"].url, w.task, w.attempt)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -106,6 +110,6 @@ func readLogOnce(ctx context.Context, f *fleet, w written) (int64, string, int, 
 		return 0, "", resp.StatusCode, fmt.Errorf("the API answers %s", resp.Status)
 	}
 	sum := sha256.New()
-	n, err := io.Copy(sum, resp.Body)
+	n, err := io.Copy(io.MultiWriter(sum, also), resp.Body)
 	return n, hex.EncodeToString(sum.Sum(nil)), resp.StatusCode, err
 }
