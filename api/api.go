@@ -59,6 +59,8 @@ type API struct {
 	limiter   *limiter
 	metrics   *metrics
 	codec     *codec
+	share     *logShare
+	watches   *logWatches
 	dispatch  *dispatcher
 	tail      *tail
 
@@ -95,6 +97,7 @@ func New(cfg Config) (*API, error) {
 	if a.codec, err = newCodec(); err != nil {
 		return nil, err
 	}
+	a.share, a.watches = newLogShare(&a.codec.buffers), newLogWatches(a.users)
 	a.metrics = newMetrics(a)
 	a.authority = &authority{users: a.users, agents: a.agents}
 	a.dispatch = newDispatcher(a)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"sort"
 
 	"github.com/ottoci/otto/client"
@@ -14,15 +15,19 @@ import (
 )
 
 // logReader reads the log of a lease chunk by chunk: from rows while it is written, from the object after compaction.
-// Where the one becomes the other in the middle of a read, nobody notices: chunks keep their numbers. It holds a few
-// chunks, however long the log is.
+// Where the one becomes the other in the middle of a read, nobody notices: chunks keep their numbers. It holds one
+// chunk, however long the log is, and shares it with those who read the same one.
 type logReader struct {
 	queries *db.Queries
 	store   *store.Store
 	codec   *codec
+	share   *logShare
 	lease   db.Lease
 	next    int              // number of the chunk to read next
 	index   []store.LogChunk // of the object, once it is read
+	events  bool             // read chunks as server-sent events,
+	partly  int              // beyond this one, of which only a part is wanted
+	own     []byte           // a slice of a piece that was let go
 }
 
 // piece is one chunk, unpacked.
@@ -34,69 +39,163 @@ type piece struct {
 	raw       []byte
 }
 
-// rowsAtOnce bounds what a read holds: that many times maxChunkBytes, packed and unpacked.
-const rowsAtOnce = 4
+// A read of rows takes what follows as well, where that is little.
+const (
+	rowsAtOnce  = 64
+	bytesAtOnce = maxChunkBytes
+)
 
-// errLogDamaged stops a reader rather than showing a log with a hole.
-var errLogDamaged = errors.New("stored log is damaged")
+var (
+	// errLogDamaged stops a reader rather than showing a log with a hole.
+	errLogDamaged = errors.New("stored log is damaged")
+	// errLogMoved says that the rows are not there any more.
+	errLogMoved = errors.New("the log has become an object")
+	// errLogEnded says that a stored log has no more chunks.
+	errLogEnded = errors.New("the log has ended")
+	// errReaderGone is no failure of ours.
+	errReaderGone = errors.New("the reader has gone")
+)
 
-// read gives the next pieces. None and not over means: there may be more later.
-func (r *logReader) read(ctx context.Context) (pieces []piece, over bool, err error) {
-	if r.lease.LogObject != nil {
-		return r.readObject(ctx)
-	}
-	pieces, err = r.readRows(ctx)
-	if err != nil || len(pieces) > 0 {
-		return pieces, false, err
-	}
-	// No row: there is none yet, or it was the last, or compaction has just taken the rows.
-	if r.lease, err = r.queries.LeaseByID(ctx, r.lease.ID); err != nil {
-		return nil, false, err
-	}
-	if r.lease.LogObject != nil {
-		return r.readObject(ctx)
-	}
-	return nil, r.lease.LogDoneAt != nil && r.next >= int(r.lease.LogChunks), nil
+// grip is a piece in a reader's hand.
+type grip struct {
+	reader *logReader
+	key    pieceKey
+	piece  piece // its bytes are there only while shared is
+	shared *sharedPiece
 }
 
-func (r *logReader) readRows(ctx context.Context) ([]piece, error) {
-	rows, err := r.queries.LogChunks(ctx, db.LogChunksParams{Lease: r.lease.ID, FromSeq: narrow(r.next), AtMost: rowsAtOnce})
+// read gives the next piece, which the caller lets go of. None and not over means: as far as the lease was known, there is
+// no more yet.
+func (r *logReader) read(ctx context.Context) (g *grip, over bool, err error) {
+	if r.lease.LogObject == nil && r.next >= int(r.lease.LogChunks) {
+		return nil, r.lease.LogDoneAt != nil, nil
+	}
+	g = &grip{reader: r, key: pieceKey{r.lease.ID, r.next, r.events && r.next > r.partly}}
+	g.shared, err = r.hold(ctx, g.key)
+	switch {
+	case errors.Is(err, errLogEnded):
+		return nil, true, nil
+	case err != nil:
+		return nil, false, err
+	}
+	g.piece = g.shared.piece
+	r.next++
+	return g, false, nil
+}
+
+// letGo releases the piece; it may be called again.
+func (g *grip) letGo() {
+	if g.shared != nil {
+		g.reader.share.release(g.shared)
+		g.shared, g.piece.raw = nil, nil
+	}
+}
+
+// pour writes bytes of the piece. Where too much is held already, it does not hold the piece while it writes: that can take
+// as long as the peer likes.
+func (g *grip) pour(ctx context.Context, out io.Writer, from, to int) (err error) {
+	r := g.reader
+	for from < to {
+		if g.shared == nil {
+			if g.shared, err = r.hold(ctx, g.key); err != nil {
+				return err
+			}
+			g.piece.raw = g.shared.raw
+		}
+		slice := g.piece.raw[from:min(from+shareSlice, to)]
+		from += len(slice)
+		if r.share.crowded() {
+			r.own = append(r.own[:0], slice...)
+			slice = r.own
+			g.letGo()
+		}
+		if _, err := out.Write(slice); err != nil {
+			return errReaderGone
+		}
+	}
+	return nil
+}
+
+// hold gives a piece, from wherever it is now.
+func (r *logReader) hold(ctx context.Context, key pieceKey) (*sharedPiece, error) {
+	load := func(ctx context.Context) ([]piece, error) { return r.load(ctx, key.seq) }
+	if key.events {
+		load = func(ctx context.Context) ([]piece, error) { return r.loadEvents(ctx, key) }
+	}
+	p, err := r.share.hold(ctx, key, load)
+	if !errors.Is(err, errLogMoved) {
+		return p, err
+	}
+	if r.lease, err = r.queries.LeaseByID(ctx, r.lease.ID); err != nil {
+		return nil, err
+	}
+	if r.lease.LogObject == nil {
+		return nil, fmt.Errorf("%w: chunk %d of lease %s is missing", errLogDamaged, key.seq, r.lease.ID)
+	}
+	return r.share.hold(ctx, key, load)
+}
+
+// loadEvents gives a piece as the events that a stream of the whole log is made of.
+func (r *logReader) loadEvents(ctx context.Context, key pieceKey) ([]piece, error) {
+	key.events = false
+	text, err := r.hold(ctx, key)
 	if err != nil {
 		return nil, err
 	}
-	var pieces []piece
-	for _, row := range rows {
-		if int(row.Seq) != r.next {
-			return nil, fmt.Errorf("%w: chunk %d of lease %s follows %d", errLogDamaged, row.Seq, r.lease.ID, r.next-1)
+	defer r.share.release(text)
+	whole := &logView{query: &LogQuery{Step: -1}, window: everything(), after: recordID{-1, -1}}
+	records, _ := whole.records(text.piece)
+	events := piece{seq: key.seq, firstByte: text.firstByte, firstLine: text.firstLine, raw: make([]byte, 0, len(text.raw)+len(text.raw)/8)}
+	for _, one := range records {
+		if events.raw, err = appendEvent(events.raw, one.ID, "", one); err != nil {
+			return nil, err
 		}
-		p := piece{seq: r.next, firstByte: row.FirstByte, firstLine: row.FirstLine}
+	}
+	return []piece{events}, nil
+}
+
+func (r *logReader) load(ctx context.Context, seq int) ([]piece, error) {
+	if r.lease.LogObject != nil {
+		return r.loadObject(ctx, seq)
+	}
+	rows, err := r.queries.LogChunks(ctx, db.LogChunksParams{Lease: r.lease.ID, FromSeq: narrow(seq), AtMost: rowsAtOnce, MostBytes: bytesAtOnce})
+	if err != nil {
+		return nil, err
+	}
+	if len(rows) == 0 {
+		return nil, errLogMoved
+	}
+	pieces := make([]piece, 0, len(rows))
+	for i, row := range rows {
+		if int(row.Seq) != seq+i {
+			return nil, fmt.Errorf("%w: chunk %d of lease %s follows %d", errLogDamaged, row.Seq, r.lease.ID, seq+i-1)
+		}
+		p := piece{seq: seq + i, firstByte: row.FirstByte, firstLine: row.FirstLine, raw: r.share.room(int(row.Bytes))}
 		if err := r.unpack(&p, row.Segments, row.Data); err != nil {
 			return nil, err
 		}
 		pieces = append(pieces, p)
-		r.next++
 	}
 	return pieces, nil
 }
 
-func (r *logReader) readObject(ctx context.Context) ([]piece, bool, error) {
+func (r *logReader) loadObject(ctx context.Context, seq int) ([]piece, error) {
 	if err := r.loadIndex(ctx); err != nil {
-		return nil, false, err
+		return nil, err
 	}
-	if r.next >= len(r.index) {
-		return nil, true, nil
+	if seq >= len(r.index) {
+		return nil, errLogEnded
 	}
-	c := r.index[r.next]
+	c := r.index[seq]
 	frame, err := r.store.ReadLogFrame(ctx, *r.lease.LogObject, c)
 	if err != nil {
-		return nil, false, fmt.Errorf("read log of lease %s: %w", r.lease.ID, err)
+		return nil, fmt.Errorf("read log of lease %s: %w", r.lease.ID, err)
 	}
-	p := piece{seq: c.Seq, firstByte: c.FirstByte, firstLine: c.FirstLine}
+	p := piece{seq: c.Seq, firstByte: c.FirstByte, firstLine: c.FirstLine, raw: r.share.room(c.Bytes)}
 	if err := r.unpack(&p, c.Segments, frame); err != nil {
-		return nil, false, err
+		return nil, err
 	}
-	r.next++
-	return []piece{p}, false, nil
+	return []piece{p}, nil
 }
 
 func (r *logReader) loadIndex(ctx context.Context) (err error) {
@@ -110,11 +209,12 @@ func (r *logReader) loadIndex(ctx context.Context) (err error) {
 	return nil
 }
 
+// unpack fills a piece, whose raw bytes are an empty buffer with room.
 func (r *logReader) unpack(p *piece, segments json.RawMessage, frame []byte) (err error) {
 	if err := json.Unmarshal(segments, &p.segments); err != nil {
 		return fmt.Errorf("%w: segments of chunk %d of lease %s: %w", errLogDamaged, p.seq, r.lease.ID, err)
 	}
-	if p.raw, err = r.codec.unpack(frame, nil); err != nil {
+	if p.raw, err = r.codec.unpack(frame, p.raw); err != nil {
 		return fmt.Errorf("%w: chunk %d of lease %s: %w", errLogDamaged, p.seq, r.lease.ID, err)
 	}
 	sum := 0

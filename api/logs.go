@@ -72,7 +72,7 @@ func (a *API) taskLog(ctx context.Context, in *LogQuery) (*huma.StreamResponse, 
 			hint("keep_logs says for how long logs are kept, see docs/operations.md")
 	}
 	v := &logView{query: in, window: everything(), after: recordID{-1, -1}}
-	v.reader = logReader{queries: a.users, store: a.cfg.Store, codec: a.codec, lease: lease}
+	v.reader = logReader{queries: a.users, store: a.cfg.Store, codec: a.codec, share: a.share, lease: lease}
 	if in.FromLine > 0 {
 		v.window.fromLine = in.FromLine - 1
 	}
@@ -129,8 +129,8 @@ func (a *API) logText(ctx context.Context, v *logView) (*huma.StreamResponse, er
 		a.metrics.streams.Inc()
 		defer a.metrics.streams.Dec()
 		out := newStream(w)
-		err := a.eachPiece(r.Context(), v, v.query.Follow, func(p piece) (bool, error) { return v.writeText(out, p) }, out.flush)
-		if err == nil {
+		err := a.eachPiece(r.Context(), v, v.query.Follow, func(g *grip) (bool, error) { return v.writeText(r.Context(), out, g) }, out.flush)
+		if err == nil || errors.Is(err, errReaderGone) {
 			return
 		}
 		if !errors.Is(err, errStopping) && r.Context().Err() == nil {
@@ -142,9 +142,13 @@ func (a *API) logText(ctx context.Context, v *logView) (*huma.StreamResponse, er
 
 // eachPiece passes the pieces on until the window, or the log, is over; with follow it waits for more. What idle does
 // is done whenever there is nothing to read.
-func (a *API) eachPiece(ctx context.Context, v *logView, follow bool, pass func(piece) (over bool, err error), idle func() error) error {
-	woken, cancel := a.wake.Subscribe(db.TopicLog)
-	defer cancel()
+func (a *API) eachPiece(ctx context.Context, v *logView, follow bool, pass func(*grip) (over bool, err error), idle func() error) error {
+	more := func(context.Context) (bool, error) { return false, nil }
+	if follow {
+		var leave func()
+		more, leave = a.followLog(v, idle)
+		defer leave()
+	}
 	checked := time.Now()
 	for {
 		if follow && time.Since(checked) >= heartbeatEvery {
@@ -152,27 +156,45 @@ func (a *API) eachPiece(ctx context.Context, v *logView, follow bool, pass func(
 				return errNotAllowed
 			}
 		}
-		pieces, over, err := v.reader.read(ctx)
-		if err != nil && !(follow && db.Unavailable(err)) {
+		g, over, err := v.reader.read(ctx)
+		if err != nil && !(follow && db.Unavailable(err)) || over {
 			return err
 		}
-		for _, p := range pieces {
-			if over, err := pass(p); over || err != nil {
+		if g != nil {
+			over, err := pass(g)
+			g.letGo()
+			if over || err != nil {
 				return err
 			}
+			continue
 		}
-		if over || len(pieces) == 0 && !follow {
-			return nil
-		}
-		if len(pieces) == 0 {
-			if err := idle(); err != nil {
-				return err
-			}
-			if !a.moreLog(ctx, woken) {
-				return errStopping
-			}
+		if on, err := more(ctx); !on || err != nil {
+			return err
 		}
 	}
+}
+
+// followLog gives what waits until there may be more, and then knows how far the log has come.
+func (a *API) followLog(v *logView, idle func() error) (more func(context.Context) (bool, error), leave func()) {
+	woken, cancel := a.wake.Subscribe(db.TopicLog)
+	watch, unwatch := a.watches.join(v.reader.lease.ID)
+	more = func(ctx context.Context) (bool, error) {
+		if err := idle(); err != nil {
+			return false, err
+		}
+		if !a.moreLog(ctx, woken) {
+			return false, errStopping
+		}
+		lease, err := a.watches.look(ctx, watch, v.reader.lease.ID, time.Now())
+		if err == nil {
+			v.reader.lease = lease
+		}
+		if db.Unavailable(err) {
+			err = nil
+		}
+		return true, err
+	}
+	return more, func() { cancel(); unwatch() }
 }
 
 // errNotAllowed ends a stream whose token is not good any more.
@@ -181,7 +203,7 @@ var errNotAllowed = errors.New("the token is not good any more")
 const (
 	logPoll = time.Second
 	// logGap is the least time between two looks: a wake-up says that some log has grown, not which.
-	logGap = 50 * time.Millisecond
+	logGap = 20 * time.Millisecond
 )
 
 // moreLog waits until there may be more. It is false when nobody wants it any more.
@@ -203,17 +225,17 @@ func (a *API) moreLog(ctx context.Context, woken <-chan struct{}) bool {
 }
 
 // writeText writes the bytes of a piece that were asked for.
-func (v *logView) writeText(out *stream, p piece) (bool, error) {
-	lo, hi, over := v.window.cut(p)
+func (v *logView) writeText(ctx context.Context, out *stream, g *grip) (bool, error) {
+	lo, hi, over := v.window.cut(g.piece)
 	at := 0
-	for _, s := range p.segments {
+	for _, s := range g.piece.segments {
 		from, to := max(at, lo), min(at+s.Bytes, hi)
 		at += s.Bytes
 		if from >= to || !v.wants(s) {
 			continue
 		}
-		if _, err := out.Write(p.raw[from:to]); err != nil {
-			return true, nil // the reader has gone; that is no failure of ours
+		if err := g.pour(ctx, out, from, to); err != nil {
+			return true, err
 		}
 	}
 	return over, nil

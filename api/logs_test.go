@@ -310,22 +310,21 @@ func TestLogReaderSwitchesFromRowsToObject(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r := &logReader{queries: l.api.users, store: l.store, codec: l.api.codec, lease: lease}
+		r := &logReader{queries: l.api.users, store: l.store, codec: l.api.codec, share: newLogShare(&l.api.codec.buffers), lease: lease}
 		var got []byte
 		for reads := 0; ; reads++ {
 			if reads == switchAfter {
 				l.compact()
 			}
-			pieces, over, err := r.read(t.Context())
+			g, over, err := r.read(t.Context())
 			if err != nil {
 				t.Fatal(err)
-			}
-			for _, p := range pieces {
-				got = append(got, p.raw...)
 			}
 			if over {
 				break
 			}
+			got = append(got, g.piece.raw...)
+			g.letGo()
 		}
 		if !bytes.Equal(got, l.whole) {
 			t.Errorf("switch after %d reads: %q", switchAfter, got)

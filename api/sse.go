@@ -20,22 +20,28 @@ func newSSE(w http.ResponseWriter) sse {
 	return sse{newStream(w)}
 }
 
-// event writes one event; an empty id or name is left out. JSON has no line breaks of its own, so data is one line.
+// event writes one event.
 func (s sse) event(id, name string, data any) error {
+	out, err := appendEvent(nil, id, name, data)
+	if err == nil {
+		_, err = s.Write(out)
+	}
+	return err
+}
+
+// appendEvent appends an event; an empty id or name is left out. JSON has no line breaks of its own, so data is one line.
+func appendEvent(out []byte, id, name string, data any) ([]byte, error) {
 	encoded, err := json.Marshal(data)
 	if err != nil {
-		return err
+		return out, err
 	}
-	var out []byte
 	if id != "" {
 		out = append(append(append(out, "id: "...), id...), '\n')
 	}
 	if name != "" {
 		out = append(append(append(out, "event: "...), name...), '\n')
 	}
-	out = append(append(append(out, "data: "...), encoded...), "\n\n"...)
-	_, err = s.Write(out)
-	return err
+	return append(append(append(out, "data: "...), encoded...), "\n\n"...), nil
 }
 
 // comment writes what readers ignore.

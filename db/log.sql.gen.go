@@ -45,14 +45,18 @@ func (q *Queries) LogAppend(ctx context.Context, arg LogAppendParams) (int32, er
 }
 
 const logChunks = `-- name: LogChunks :many
-select seq, first_byte, bytes, first_line, lines, segments, data from log_chunks
- where lease_id = $1::uuid and seq >= $2::int order by seq limit $3::int
+select c.seq, c.first_byte, c.bytes, c.first_line, c.lines, c.segments, c.data
+  from (select k.seq, k.at, sum(k.bytes) over (order by k.seq) - k.bytes as before from log_chunks k
+         where k.lease_id = $1::uuid and k.seq >= $2::int and k.seq < $2::bigint + $3::int) w
+  join log_chunks c on c.lease_id = $1::uuid and c.seq = w.seq and c.at = w.at
+ where $4::int = 0 or w.before < $4::int order by c.seq
 `
 
 type LogChunksParams struct {
-	Lease   uuid.UUID
-	FromSeq int32
-	AtMost  int32
+	Lease     uuid.UUID
+	FromSeq   int32
+	AtMost    int32
+	MostBytes int32
 }
 
 type LogChunksRow struct {
@@ -65,9 +69,15 @@ type LogChunksRow struct {
 	Data      []byte
 }
 
-// LogChunks reads chunks of a log from a number on.
+// LogChunks reads chunks of a log from a number on: as many as begin within so many raw bytes, if that is not 0. Their data
+// are fetched last, so those beyond cost nothing.
 func (q *Queries) LogChunks(ctx context.Context, arg LogChunksParams) ([]LogChunksRow, error) {
-	rows, err := q.db.Query(ctx, logChunks, arg.Lease, arg.FromSeq, arg.AtMost)
+	rows, err := q.db.Query(ctx, logChunks,
+		arg.Lease,
+		arg.FromSeq,
+		arg.AtMost,
+		arg.MostBytes,
+	)
 	if err != nil {
 		return nil, err
 	}

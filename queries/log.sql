@@ -11,9 +11,13 @@ select otto.log_append(@lease::uuid, @epoch::int, @agent::bigint, @seq::int, @by
 select * from otto.log_compact(@lease::uuid, @object::text, @index_at::bigint);
 
 -- name: LogChunks :many
--- LogChunks reads chunks of a log from a number on.
-select seq, first_byte, bytes, first_line, lines, segments, data from log_chunks
- where lease_id = @lease::uuid and seq >= @from_seq::int order by seq limit @at_most::int;
+-- LogChunks reads chunks of a log from a number on: as many as begin within so many raw bytes, if that is not 0. Their data
+-- are fetched last, so those beyond cost nothing.
+select c.seq, c.first_byte, c.bytes, c.first_line, c.lines, c.segments, c.data
+  from (select k.seq, k.at, sum(k.bytes) over (order by k.seq) - k.bytes as before from log_chunks k
+         where k.lease_id = sqlc.arg(lease)::uuid and k.seq >= sqlc.arg(from_seq)::int and k.seq < sqlc.arg(from_seq)::bigint + sqlc.arg(at_most)::int) w
+  join log_chunks c on c.lease_id = sqlc.arg(lease)::uuid and c.seq = w.seq and c.at = w.at
+ where sqlc.arg(most_bytes)::int = 0 or w.before < sqlc.arg(most_bytes)::int order by c.seq;
 
 -- name: LogIndex :many
 -- LogIndex reads where the chunks of a log begin, without their bytes.

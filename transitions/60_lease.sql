@@ -15,6 +15,7 @@ begin
     )
     select array_agg(u.id) into over from u where u.log_done_at is not null and u.log_chunks > 0;
     perform enqueue('log_compact', jsonb_build_object('lease', i)) from unnest(over) i;
+    if over is not null then perform wake('log'); end if; -- who follows has all bytes, but not the end
 end $$;
 
 -- lease_renew: the heartbeat of an agent. Renews the leases it names, and only those that are still its own.
