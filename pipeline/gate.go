@@ -8,12 +8,12 @@ import (
 )
 
 // The bounds of a file. The YAML library is quadratic in nesting and in the keys of one mapping, and takes some
-// kilobytes per value; these keep the worst file at about 100 ms and 64 MB of heap (BenchmarkHostile with gctrace, two
-// busy cores).
+// kilobytes per value; these keep the worst file below a second and 200 MB of heap (BenchmarkHostile and its heap's peak, two
+// busy cores; TestHostileCost).
 const (
 	maxFileBytes   = 1 << 20
 	maxDepth       = 64
-	maxIndicators  = 40_000 // characters that may start, end or separate values; 1,000 tasks with two steps each need about 21,000
+	maxIndicators  = 160_000 // characters that may start, end or separate values; 10,000 tasks with a requirement and a step need 150,000
 	maxMappingKeys = 500
 )
 

@@ -7,8 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// maxJSONNodes bounds the values of a posted model: 10,000 steps have about 60,000.
-const maxJSONNodes = 100_000
+// maxJSONNodes bounds the values of a posted model: 20,000 steps have about 120,000.
+const maxJSONNodes = 200_000
 
 // parseModel reads JSON as JSON, and anything else as YAML. The YAML library would read JSON, too, but slower, and
 // not its escaped surrogates.

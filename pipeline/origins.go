@@ -51,5 +51,5 @@ func pointer(ptr string, i int) string { return ptr + "/" + strconv.Itoa(i) }
 
 // escape writes a key for a JSON pointer.
 func escape(key string) string {
-	return strings.NewReplacer("~", "~0", "/", "~1").Replace(key)
+	return strings.ReplaceAll(strings.ReplaceAll(key, "~", "~0"), "/", "~1")
 }

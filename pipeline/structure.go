@@ -8,8 +8,8 @@ import (
 
 // The bounds of a plan: beyond them, a run cannot be shown, and its tables are no longer quick.
 const (
-	maxTasks = 5_000
-	maxSteps = 10_000
+	maxTasks = 10_000
+	maxSteps = 20_000
 )
 
 func (d *decoder) stageList(k, n *node) []stageDecl {
