@@ -1,5 +1,8 @@
 -- Retention: what is over is deleted after the times in table cluster. Everything here does a bounded piece of work, skips
 -- what others hold, and can be repeated.
+--
+-- What is still needed is looked up with `(select … limit 1) is null`, row by row: `not exists` is a join to the planner, and
+-- where it expects to find next to nothing it reads the whole other table once for each call.
 
 -- runs_prune deletes final runs that have been over for longer than keep_runs, with everything that is theirs, the oldest
 -- first. at_most bounds the runs, and with the run that brings their tasks to as many it is enough: a run goes whole.
@@ -19,8 +22,8 @@ begin
     with gone as (delete from runs r where r.id = any(old) returning r.plan_digest, r.source_digest)
     select array_agg(distinct u.digest) into used from gone g, lateral (values (g.plan_digest), (g.source_digest)) u(digest);
 
-    update plans p set idle_at = clock() where p.digest = any(used) and not exists (select from runs r where r.plan_digest = p.digest);
-    update sources s set idle_at = clock() where s.digest = any(used) and not exists (select from runs r where r.source_digest = s.digest);
+    update plans p set idle_at = clock() where p.digest = any(used) and (select r.id from runs r where r.plan_digest = p.digest limit 1) is null;
+    update sources s set idle_at = clock() where s.digest = any(used) and (select r.id from runs r where r.source_digest = s.digest limit 1) is null;
     return query select cardinality(old), n;
 end $$;
 
@@ -34,8 +37,8 @@ begin
     old := array(
         select r.id from runs r
          where r.finished_at < clock() - (select c.keep_runs from cluster c)
-           and not exists (select from tasks t join leases l on l.task_id = t.id where t.run_id = r.id
-                              and l.log_object is null and (l.ended_at is null or l.log_chunks > 0 or l.log_done_at is null))
+           and (select l.id from tasks t join leases l on l.task_id = t.id where t.run_id = r.id and l.log_object is null
+                   and (l.ended_at is null or l.log_chunks > 0 or l.log_done_at is null) limit 1) is null
          order by r.finished_at limit at_most for update of r skip locked);
     return array(
         select o.id from (
@@ -72,7 +75,7 @@ begin
         select p.digest from plans p
          where p.idle_at < clock() - interval '1 day' and (select c.keep_runs from cluster c) is not null
          order by p.idle_at limit at_most for update skip locked);
-    update plans p set idle_at = null where p.digest = any(idle) and exists (select from runs r where r.plan_digest = p.digest);
+    update plans p set idle_at = null where p.digest = any(idle) and (select r.id from runs r where r.plan_digest = p.digest limit 1) is not null;
     delete from plans p where p.digest = any(idle) and p.idle_at is not null;
     get diagnostics n = row_count;
     return n;
@@ -87,7 +90,7 @@ begin
         select s.digest from sources s
          where s.idle_at < clock() - interval '1 day' and (select c.keep_runs from cluster c) is not null
          order by s.idle_at limit at_most for update skip locked);
-    update sources s set idle_at = null where s.digest = any(idle) and exists (select from runs r where r.source_digest = s.digest);
+    update sources s set idle_at = null where s.digest = any(idle) and (select r.id from runs r where r.source_digest = s.digest limit 1) is not null;
     with gone as (
         delete from sources s where s.digest = any(idle) and s.idle_at is not null returning s.digest
     ), queued as (

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ottoci/otto/db"
 	"github.com/ottoci/otto/db/dbtest"
@@ -431,6 +432,60 @@ func TestRetentionHasIndexes(t *testing.T) {
 	if without := must[[]string](t)(pgx.CollectRows(rows, pgx.RowTo[string])); len(without) != 0 {
 		t.Errorf("foreign keys without an index: %v", without)
 	}
+}
+
+// What a call reads is by what it deletes, not by what is kept: 20,000 runs, of which 10 go.
+func TestRunsPruneReadsLittle(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	plan := w.plan("steps: [{sh: a}]")
+	model := w.over(w.agent(`{}`), plan)
+	for _, statement := range []string{
+		"insert into runs (id, project_id, plan_digest, state, created_by, created_at, started_at, finished_at) overriding system value select id + g, project_id, plan_digest, state, created_by, created_at, started_at, finished_at from runs, generate_series(1, 20000) g where id = $1",
+		"insert into stages (id, run_id, index, name, mode, always, state, tasks_left, finished_at) overriding system value select id + g, run_id + g, index, name, mode, always, state, 0, finished_at from stages, generate_series(1, 20000) g where run_id = $1",
+		"insert into tasks (id, run_id, stage_id, stage_index, index, name, state, always, allow_failure, finished_at) overriding system value select id + g, run_id + g, stage_id + g, stage_index, index, name, state, always, allow_failure, finished_at from tasks, generate_series(1, 20000) g where run_id = $1",
+		"insert into leases (id, task_id, run_id, agent_id, epoch, granted_at, start_by, expires_at, ended_at, end_reason, log_done_at) select gen_random_uuid(), task_id + g, run_id + g, agent_id, epoch, granted_at, start_by, expires_at, ended_at, end_reason, log_done_at from leases, generate_series(1, 20000) g where run_id = $1",
+	} {
+		w.exec("begin; set local session_replication_role = replica; " + strings.ReplaceAll(statement, "$1", fmt.Sprint(model)) + "; commit")
+	}
+	w.exec("analyze") //nolint:misspell // SQL is American
+	w.later(100 * day)
+	for _, call := range []string{"runs_prune(10, 't')", "plans_prune(10)", "sources_prune(10)", "logs_expire(10, 't')", "events_prune(10)"} {
+		if n := w.pages("select * from otto." + call); n > 800 {
+			t.Errorf("%s touched %d pages", call, n)
+		}
+	}
+	if n := w.count("select count(*) from runs"); n != 19991 {
+		t.Errorf("%d runs are left", n)
+	}
+}
+
+// pages says how many pages a statement touches, with all that it calls, in a session that has made its plans.
+func (w *world) pages(query string) (n int) {
+	w.t.Helper()
+	conn := must[*pgxpool.Conn](w.t)(w.db.App.Acquire(w.ctx()))
+	defer conn.Release()
+	for range 2 {
+		tx := must[pgx.Tx](w.t)(conn.Begin(w.ctx()))
+		n = int(explain(w.t, tx, "explain (analyze, buffers, format json) "+query)) //nolint:misspell // likewise
+		must[any](w.t)(nil, tx.Rollback(w.ctx()))
+	}
+	must[any](w.t)(conn.Exec(w.ctx(), query))
+	return n
+}
+
+func explain(t testing.TB, tx pgx.Tx, query string) float64 {
+	t.Helper()
+	var plans []struct {
+		Plan struct {
+			Hit  float64 `json:"Shared Hit Blocks"`
+			Read float64 `json:"Shared Read Blocks"`
+		}
+	}
+	if err := tx.QueryRow(t.Context(), query).Scan(&plans); err != nil {
+		t.Fatal(err)
+	}
+	return plans[0].Plan.Hit + plans[0].Plan.Read
 }
 
 // explained is the plan that a worker's session makes: on an empty table too, it must not read the whole.
