@@ -1,8 +1,9 @@
 package agent
 
 import (
-	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"math"
 	"os"
 	"os/signal"
@@ -16,53 +17,92 @@ import (
 // keeper is the process between the agent and a step. It is the subreaper of everything the step starts: whatever
 // daemonises, starts a session of its own or loses its parent becomes the keeper's child, so that "no child is left"
 // means "nothing of the step is left". It outlives a kill -9 of the agent just long enough to kill the step.
+//
+// It serves one step after the other: to start a program of this size takes ten times the CPU of a small step.
 type keeper struct {
-	link   *os.File // to the agent; its end means that the agent is gone
-	agent  int      // pid
-	orders chan order
-	report ending
+	inbox   *inbox
+	agent   int            // pid
+	signals chan os.Signal // caught
+	timer   *time.Timer
+	vitals  vitals
+	fresh   condition // at the start
+	unfit   error
+	*watched
+}
 
-	main   int
-	status unix.WaitStatus
-	ended  chan struct{} // closed once the main process has ended and status is set
-	empty  chan struct{} // closed once no process is left
+// watched is a step that a keeper has started, or is about to.
+type watched struct {
+	report   ending
+	main     int
+	handle   chan struct{} // closed when the main process has probably ended, and the descriptor for it is closed
+	maybe    chan struct{} // handle, until it was closed
+	status   unix.WaitStatus
+	ended    bool      // the main process has, and status is set
+	empty    bool      // no process is left
+	deadline time.Time // to end what is left; none if zero
+	pause    time.Duration
 }
 
 // keeperLink is the descriptor of the socket to the agent.
 const keeperLink = 3
 
-// settle is how long the processes that a step leaves behind may take to end by themselves before they are killed and
-// reported: the last of a pipeline often ends a moment after the shell.
-const settle = 50 * time.Millisecond
+const (
+	// settle is how long the processes that a step leaves behind may take to end by themselves before they are killed
+	// and reported: the last of a pipeline often ends a moment after the shell.
+	settle = 50 * time.Millisecond
+	// A process that the step has orphaned ends unseen until the keeper looks: seldom, as long as there was none.
+	shortPause, usualPause, longPause = time.Millisecond, 16 * time.Millisecond, time.Second
+)
 
 // Keeper is the main function of a keeper process; args are the arguments after KeeperCommand. It gives the exit status.
 func Keeper([]string) int {
-	// PR_SET_PDEATHSIG goes by the thread that forks: the main one lives as long as the process.
-	runtime.LockOSThread()
-	closeOnExec()
-	k := &keeper{
-		link:   os.NewFile(keeperLink, "agent"),
-		agent:  os.Getppid(),
-		orders: make(chan order),
-		ended:  make(chan struct{}),
-		empty:  make(chan struct{}),
-	}
-	reader := json.NewDecoder(k.link)
-	var job job
-	if err := reader.Decode(&job); err != nil {
-		fmt.Fprintln(os.Stderr, "otto: this command is for the agent's own use:", err)
+	runtime.GOMAXPROCS(1) // one thing after the other; more threads would only wake each other
+	k := &keeper{agent: os.Getppid(), signals: make(chan os.Signal, 1), timer: time.NewTimer(0)}
+	var err error
+	if k.inbox, err = openInbox(keeperLink); err != nil {
+		fmt.Fprintln(os.Stderr, notForPeople, err)
 		return 64
 	}
-	if err := k.start(job); err != nil {
-		k.report.Error = err.Error()
-	} else {
-		go k.listen(reader)
-		k.watch()
+	k.unfit = k.prepare()
+	go k.inbox.listen()
+	for {
+		job, err := k.next()
+		switch {
+		case errors.Is(err, io.EOF):
+			return 0
+		case err != nil:
+			fmt.Fprintln(os.Stderr, notForPeople, err)
+			return 64
+		}
+		k.serve(job)
+		if err := k.inbox.answer(k.report); err != nil {
+			return 1
+		}
+		if k.report.Worn != "" {
+			return 0
+		}
 	}
-	if err := json.NewEncoder(k.link).Encode(k.report); err != nil {
-		return 1
+}
+
+const notForPeople = "otto: this command is for the agent's own use:"
+
+// prepare makes this process a keeper.
+func (k *keeper) prepare() (err error) {
+	closeOnExec()
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("become a subreaper: %w", err)
 	}
-	return 0
+	// Without it a step could reach the socket through /proc, and what the keeper is through ptrace.
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return fmt.Errorf("become undumpable: %w", err)
+	}
+	// Caught, not ignored: what is ignored stays ignored in the step.
+	signal.Notify(k.signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGPIPE)
+	if err := k.vitals.open(keeperLink); err != nil {
+		return err
+	}
+	k.fresh, err = k.vitals.condition()
+	return err
 }
 
 // closeOnExec keeps from the step the socket, and whatever the agent's own parent let it inherit.
@@ -72,99 +112,175 @@ func closeOnExec() {
 	}
 }
 
-// start makes this process a keeper and starts the step's main process.
-func (k *keeper) start(job job) (err error) {
-	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-		return fmt.Errorf("become a subreaper: %w", err)
+// next waits for a job. It answers io.EOF once the agent wants nothing more, or is gone.
+func (k *keeper) next() (delivery, error) {
+	k.watched = &watched{}
+	for {
+		select {
+		case d, ok := <-k.inbox.messages:
+			if !ok {
+				return d, k.inbox.err
+			}
+			if d.Job != nil {
+				return d, nil
+			}
+			// An order that crossed the end of the step that it was for.
+		case <-k.signals:
+			if k.signalled() {
+				return delivery{}, io.EOF
+			}
+		}
 	}
-	// Without it the step could reach the socket through /proc.
-	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
-		return fmt.Errorf("become undumpable: %w", err)
+}
+
+// serve runs a job to its end and says in the report how it went, and whether this keeper can have another.
+func (k *keeper) serve(d delivery) {
+	err := k.unfit
+	if err == nil {
+		err = k.start(*d.Job, d.files)
 	}
+	closeFiles(d.files)
+	if err != nil {
+		k.report.Error = err.Error()
+	} else {
+		k.watch()
+	}
+	if len(k.report.Survivors) > 0 {
+		k.report.Worn = "it could not kill everything"
+	}
+	if k.report.Worn == "" {
+		k.report.Worn = k.vitals.wear(k.fresh)
+	}
+}
+
+// start starts the step's main process. Standard input is opened anew each time: a step can change what it shares with
+// the next.
+func (k *keeper) start(job job, output []int) error {
+	if len(output) != len(outputKinds) {
+		return errors.New("the job came without its outputs")
+	}
+	input, err := unix.Open(os.DevNull, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", os.DevNull, err)
+	}
+	defer unix.Close(input)
+	handle := -1
 	k.main, err = syscall.ForkExec(job.Argv[0], job.Argv, &syscall.ProcAttr{
 		Dir:   job.Dir,
 		Env:   job.Env,
-		Files: []uintptr{0, 1, 2},
-		Sys:   &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL},
+		Files: []uintptr{uintptr(input), uintptr(output[0]), uintptr(output[1])},
+		// The signal comes when the thread that forks here ends: the runtime ends none before the process.
+		Sys: &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL, PidFD: &handle},
 	})
 	if err != nil {
 		return fmt.Errorf("start %s: %w", job.Argv[0], err)
 	}
-	go k.reap()
+	k.handle = whenReadable(handle)
+	k.maybe = k.handle
 	return nil
 }
 
-// reap collects every process that ends, for as long as there are any. Because all that the step starts are children of
-// the keeper or of such a child, running out of children proves that nothing is left.
-func (k *keeper) reap() {
-	defer close(k.empty)
-	for {
-		var status unix.WaitStatus
-		pid, err := unix.Wait4(-1, &status, 0, nil)
-		switch {
-		case err == unix.EINTR:
-		case err != nil:
-			return
-		case pid == k.main:
-			k.status = status
-			close(k.ended)
-		}
+// whenReadable closes the channel, and the descriptor, once that is readable: a pidfd is when its process ends. Without a
+// descriptor, on an old kernel, it is closed at once.
+func whenReadable(fd int) chan struct{} {
+	c := make(chan struct{})
+	if fd < 0 {
+		close(c)
+		return c
 	}
-}
-
-// listen passes on the agent's orders. When the agent is gone, that is an order too.
-func (k *keeper) listen(reader *json.Decoder) {
-	for {
-		var o order
-		if err := reader.Decode(&o); err != nil {
-			o = order{Kill: true}
-		}
-		k.orders <- o
-		if o.Kill {
+	_ = unix.SetNonblock(fd, true) // for the poller to take it; otherwise the channel is closed at once
+	go func() {
+		defer close(c)
+		f := os.NewFile(uintptr(fd), "process")
+		defer f.Close()
+		raw, err := f.SyscallConn()
+		if err != nil {
 			return
 		}
-	}
+		_ = raw.Read(func(fd uintptr) bool {
+			n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+			return n > 0 || err != nil && err != unix.EINTR
+		})
+	}()
+	return c
 }
 
 // watch waits until the step has ended, or ends it by order.
 func (k *keeper) watch() {
-	signals := make(chan os.Signal, 1)
-	// Caught, not ignored: what is ignored stays ignored in the step.
-	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGPIPE)
-	defer signal.Stop(signals)
-	ended := k.ended
-	var patience <-chan time.Time
-	for {
-		select {
-		case <-k.empty:
-			k.finish()
-			return
-		case <-ended:
-			ended = nil
-			if patience == nil { // an ordered stop gives the whole tree its time, not only the main process
-				patience = time.After(settle)
-			}
-		case <-patience:
+	k.pause = usualPause
+	defer k.finish()
+	for k.reap(); !k.empty; k.reap() {
+		if k.ended && k.deadline.IsZero() { // an ordered stop gives the whole tree its time, not only the main process
+			k.deadline = time.Now().Add(settle)
+		}
+		left := longPause
+		if !k.deadline.IsZero() {
+			left = time.Until(k.deadline)
+		}
+		if left <= 0 || k.wait(min(k.pause, left)) {
 			k.sweep()
 			return
-		case o := <-k.orders:
-			k.report.Ordered = k.report.Ordered || !isClosed(k.ended)
-			if o.Kill {
-				k.sweep()
-				return
-			}
-			for _, p := range k.tree() {
-				p.send(unix.SIGTERM)
-			}
-			patience = time.After(milliseconds(o.StopMS))
-		case <-signals:
-			// Sent when the agent dies (PR_SET_PDEATHSIG). The step may send it as well: then it means nothing.
-			if os.Getppid() != k.agent {
-				k.sweep()
-				return
-			}
 		}
 	}
+}
+
+// reap collects every process that has ended. Because all that the step starts are children of the keeper or of such a
+// child, running out of children proves that nothing is left.
+func (k *keeper) reap() {
+	for !k.empty {
+		var status unix.WaitStatus
+		pid, err := unix.Wait4(-1, &status, unix.WNOHANG, nil)
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			k.empty = true
+		case pid == 0:
+			return
+		case pid == k.main:
+			k.ended, k.status, k.pause = true, status, shortPause
+		default:
+			k.pause = min(k.pause, usualPause)
+		}
+	}
+}
+
+// wait waits for something to happen, at most for limit, and says whether the step must end now.
+func (k *keeper) wait(limit time.Duration) (now bool) {
+	k.timer.Reset(limit)
+	select {
+	case <-k.maybe:
+		k.maybe = nil
+	case <-k.timer.C:
+		k.pause = min(2*k.pause, longPause)
+	case d, ok := <-k.inbox.messages:
+		return k.obey(d, ok)
+	case <-k.signals:
+		return k.signalled()
+	}
+	return false
+}
+
+// signalled notes that a signal came, and says whether the agent is gone: then one is sent (PR_SET_PDEATHSIG). A step may
+// send it as well. That means nothing, but nobody knows what else was sent and is still to come.
+func (k *keeper) signalled() bool {
+	k.report.Worn = "it was signalled"
+	return os.Getppid() != k.agent
+}
+
+// obey follows an order of the agent, and says whether the step must end now. That the agent is gone is an order too, and
+// a second job is none.
+func (k *keeper) obey(d delivery, ok bool) (now bool) {
+	closeFiles(d.files)
+	k.reap()
+	k.report.Ordered = k.report.Ordered || !k.ended
+	if !ok || d.Order == nil || d.Order.Kill {
+		return true
+	}
+	for _, p := range k.tree() {
+		p.send(unix.SIGTERM)
+	}
+	k.deadline = time.Now().Add(milliseconds(d.Order.StopMS))
+	return false
 }
 
 // sweep kills all that is left, and says what that was if nobody ordered it.
@@ -174,34 +290,26 @@ func (k *keeper) sweep() {
 			k.report.Left = append(k.report.Left, p.String())
 		}
 	}
-	sweep(k.tree, func() bool { return isClosed(k.empty) })
-	if !isClosed(k.empty) {
+	sweep(k.tree, func() bool { k.reap(); return k.empty })
+	if !k.empty {
 		for _, p := range k.tree() {
 			k.report.Survivors = append(k.report.Survivors, p.String())
 		}
 	}
-	k.finish()
 }
 
 func (k *keeper) tree() []proc { return descendants(childrenOf(os.Getpid())) }
 
 func (k *keeper) finish() {
-	if !isClosed(k.ended) { // unkillable
+	if k.ended {
+		<-k.handle
+	}
+	switch {
+	case !k.ended: // unkillable
 		k.report.Signal = int(unix.SIGKILL)
-		return
-	}
-	if k.status.Signaled() {
+	case k.status.Signaled():
 		k.report.Signal = int(k.status.Signal())
-		return
-	}
-	k.report.Code = k.status.ExitStatus()
-}
-
-func isClosed(c <-chan struct{}) bool {
-	select {
-	case <-c:
-		return true
 	default:
-		return false
+		k.report.Code = k.status.ExitStatus()
 	}
 }

@@ -26,6 +26,7 @@ type keepers struct{ adopt bool }
 
 func (*keepers) start(*exec.Cmd) error    { return errNotLinux }
 func (*keepers) ended(*exec.Cmd) []string { return nil }
+func (*keepers) forget(*exec.Cmd)         {}
 
 func ownProcess() error                       { return errNotLinux }
 func keeperAttributes() *syscall.SysProcAttr  { return nil }
@@ -37,5 +38,8 @@ func punchHole(*os.File, int64)               {}
 func signalName(n int) string                 { return fmt.Sprintf("signal %d", n) }
 func pipeCapacity(*os.File) int               { return 0 }
 func readNow(*os.File, []byte) int            { return 0 }
-func (p *process) wake()                      {}
-func (p *process) waits() bool                { return false }
+func (*attendant) wake()                      {}
+func (*attendant) waits() bool                { return false }
+
+func outputPipe() (*os.File, *os.File, error)             { return nil, nil, errNotLinux }
+func sendFiles(*os.File, []byte, []*os.File) (int, error) { return 0, errNotLinux }

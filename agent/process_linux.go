@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -44,17 +45,48 @@ func socketPair() (ours, theirs *os.File, err error) {
 	return os.NewFile(uintptr(fds[0]), "keeper"), os.NewFile(uintptr(fds[1]), "agent"), nil
 }
 
-// waits says whether a keeper still waits for its job: the socket of one that is gone has ended.
-func (p *process) waits() (alive bool) {
-	onDescriptor(p.link, func(fd int) {
+// outputPipe gives the two ends of a pipe. Only the first belongs to Go's poller: the other is for somebody else.
+func outputPipe() (ours, theirs *os.File, err error) {
+	var fds [2]int
+	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
+		return nil, nil, fmt.Errorf("make a pipe: %w", err)
+	}
+	if err := unix.SetNonblock(fds[0], true); err != nil {
+		_, _ = unix.Close(fds[0]), unix.Close(fds[1])
+		return nil, nil, err
+	}
+	return os.NewFile(uintptr(fds[0]), "output"), os.NewFile(uintptr(fds[1]), "output"), nil
+}
+
+// sendFiles writes to a socket and sends descriptors along. It gives how much it has written: all, unless that is much.
+func sendFiles(link *os.File, line []byte, files []*os.File) (n int, err error) {
+	raw, err := link.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	fds := make([]int, len(files))
+	for i, f := range files {
+		fds[i] = int(f.Fd())
+	}
+	rights := unix.UnixRights(fds...)
+	waited := raw.Write(func(fd uintptr) bool {
+		n, err = unix.SendmsgN(int(fd), line, rights, nil, unix.MSG_NOSIGNAL)
+		return !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR)
+	})
+	return n, errors.Join(waited, err)
+}
+
+// waits says whether a keeper still waits for a job: the socket of one that is gone has ended.
+func (k *attendant) waits() (alive bool) {
+	onDescriptor(k.link, func(fd int) {
 		_, _, err := unix.Recvfrom(fd, make([]byte, 1), unix.MSG_PEEK|unix.MSG_DONTWAIT)
 		alive = err == unix.EAGAIN
 	})
 	return alive
 }
 
-// wake continues a keeper that its step has stopped.
-func (p *process) wake() { _ = p.keeper.Process.Signal(unix.SIGCONT) }
+// wake continues a keeper that somebody has stopped: its step, or another while it waited.
+func (k *attendant) wake() { _ = k.cmd.Process.Signal(unix.SIGCONT) }
 
 // keepers knows which children of the agent are keepers: any other one is the orphan of a keeper that was killed.
 type keepers struct {
@@ -91,6 +123,13 @@ func (k *keepers) ended(cmd *exec.Cmd) (killed []string) {
 	}
 	sweep(k.orphans, func() bool { return len(k.orphans()) == 0 })
 	return killed
+}
+
+// forget notes that a keeper is gone which had no step.
+func (k *keepers) forget(cmd *exec.Cmd) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.alive, cmd.Process.Pid)
 }
 
 // orphans gives the processes below the agent that are below no living keeper, and reaps those that have ended.

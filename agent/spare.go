@@ -2,72 +2,109 @@ package agent
 
 import "sync"
 
-// spare is a keeper that waits for the next step. Starting one takes some 20 ms, because the whole of otto starts; so
-// that no step waits for it, the next one is started while the last one runs.
+// spare is the keepers that wait for a step. Starting one takes some 20 ms, because the whole of otto starts; so that no
+// step waits for it, one more than is needed is there, up to one for each task that can run.
 type spare struct {
 	mu      sync.Mutex
-	waiting *process
+	waiting []*attendant // the one that waits for the shortest time is last, and is taken first
+	busy    int
+	coming  int
 	closed  bool
 	filling sync.WaitGroup
 }
 
-// keeper gives the waiting keeper, or a new one, and starts the next.
-func (a *Agent) keeper() (*process, error) {
-	a.spare.mu.Lock()
-	p := a.spare.waiting
-	a.spare.waiting = nil
-	a.spare.mu.Unlock()
+// keeper gives a keeper that waits, or a new one.
+func (a *Agent) keeper() (*attendant, error) {
 	defer a.prepareKeeper()
-	if p != nil {
-		if p.waits() {
-			return p, nil
+	for {
+		k := a.spare.take()
+		if k == nil {
+			break
 		}
-		a.discard(p)
+		if k.waits() {
+			return k, nil
+		}
+		a.spare.count(&a.spare.busy, -1)
+		a.dismiss(k)
 	}
-	return a.newKeeper()
+	k, err := a.newKeeper()
+	if err == nil {
+		a.spare.count(&a.spare.busy, 1)
+	}
+	return k, err
 }
 
-// prepareKeeper starts a keeper in the background, unless one waits. That it cannot be started is for the step to say.
+// take gives the keeper that waits for the shortest time; nil if there is none.
+func (s *spare) take() *attendant {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	last := len(s.waiting) - 1
+	if last < 0 {
+		return nil
+	}
+	k := s.waiting[last]
+	s.waiting[last] = nil
+	s.waiting = s.waiting[:last]
+	s.busy++
+	return k
+}
+
+func (s *spare) count(of *int, by int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	*of += by
+}
+
+// giveBack lets a keeper that has served a step wait for the next.
+func (a *Agent) giveBack(k *attendant) {
+	k.mu.Lock()
+	k.serving = nil
+	k.mu.Unlock()
+	if !a.spare.put(k, &a.spare.busy) {
+		a.dismiss(k)
+	}
+}
+
+// put lets a keeper wait, which one of the counts had counted, unless none is wanted any more.
+func (s *spare) put(k *attendant, from *int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	*from--
+	if !s.closed {
+		s.waiting = append(s.waiting, k)
+	}
+	return !s.closed
+}
+
+// prepareKeeper starts a keeper in the background, unless one waits or there are enough. That it cannot be started is for
+// the step to say.
 func (a *Agent) prepareKeeper() {
-	a.spare.mu.Lock()
-	defer a.spare.mu.Unlock()
-	if a.spare.closed {
+	s := &a.spare
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || len(s.waiting)+s.coming > 0 || s.busy >= a.cfg.Capacity {
 		return
 	}
-	a.spare.filling.Go(func() {
-		p, err := a.newKeeper()
+	s.coming++
+	s.filling.Go(func() {
+		k, err := a.newKeeper()
 		if err != nil {
-			return
-		}
-		a.spare.mu.Lock()
-		extra := a.spare.closed || a.spare.waiting != nil
-		if !extra {
-			a.spare.waiting = p
-		}
-		a.spare.mu.Unlock()
-		if extra {
-			a.discard(p)
+			s.count(&s.coming, -1)
+		} else if !s.put(k, &s.coming) {
+			a.dismiss(k)
 		}
 	})
 }
 
-// closeSpare ends the waiting keeper, and starts no more.
+// closeSpare ends the waiting keepers, and starts no more.
 func (a *Agent) closeSpare() {
 	a.spare.mu.Lock()
 	a.spare.closed = true
-	p := a.spare.waiting
+	waiting := a.spare.waiting
 	a.spare.waiting = nil
 	a.spare.mu.Unlock()
-	if p != nil {
-		a.discard(p)
+	for _, k := range waiting {
+		a.dismiss(k)
 	}
 	a.spare.filling.Wait()
-}
-
-// discard ends a keeper that has no job.
-func (a *Agent) discard(p *process) {
-	_ = p.keeper.Process.Kill()
-	_ = p.keeper.Wait()
-	a.keepers.ended(p.keeper)
-	p.closeAll()
 }

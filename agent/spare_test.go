@@ -21,11 +21,11 @@ func TestSpareKilled(t *testing.T) {
 	for range 3 {
 		a.prepareKeeper()
 		a.spare.filling.Wait()
-		waiting := a.spare.waiting
-		if waiting == nil || !waiting.waits() {
-			t.Fatal("no keeper waits")
+		if n := len(a.spare.waiting); n != 1 || !a.spare.waiting[0].waits() {
+			t.Fatalf("%d keepers wait", n)
 		}
-		if err := waiting.keeper.Process.Signal(syscall.SIGKILL); err != nil {
+		waiting := a.spare.waiting[0]
+		if err := waiting.cmd.Process.Signal(syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
 		for limit := time.After(10 * time.Second); waiting.waits(); {
