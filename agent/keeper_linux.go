@@ -34,8 +34,8 @@ type keeper struct {
 type watched struct {
 	report   ending
 	main     int
-	handle   chan struct{} // closed when the main process has probably ended, and the descriptor for it is closed
-	maybe    chan struct{} // handle, until it was closed
+	handle   *handle       // of the main process
+	maybe    chan struct{} // closed when it has probably ended; nil once that was seen
 	status   unix.WaitStatus
 	ended    bool      // the main process has, and status is set
 	empty    bool      // no process is left
@@ -175,34 +175,9 @@ func (k *keeper) start(job job, output []int) error {
 	if err != nil {
 		return fmt.Errorf("start %s: %w", job.Argv[0], err)
 	}
-	k.handle = whenReadable(handle)
-	k.maybe = k.handle
+	k.handle = handleOf(handle)
+	k.maybe = k.handle.ready
 	return nil
-}
-
-// whenReadable closes the channel, and the descriptor, once that is readable: a pidfd is when its process ends. Without a
-// descriptor, on an old kernel, it is closed at once.
-func whenReadable(fd int) chan struct{} {
-	c := make(chan struct{})
-	if fd < 0 {
-		close(c)
-		return c
-	}
-	_ = unix.SetNonblock(fd, true) // for the poller to take it; otherwise the channel is closed at once
-	go func() {
-		defer close(c)
-		f := os.NewFile(uintptr(fd), "process")
-		defer f.Close()
-		raw, err := f.SyscallConn()
-		if err != nil {
-			return
-		}
-		_ = raw.Read(func(fd uintptr) bool {
-			n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
-			return n > 0 || err != nil && err != unix.EINTR
-		})
-	}()
-	return c
 }
 
 // watch waits until the step has ended, or ends it by order.
@@ -260,10 +235,12 @@ func (k *keeper) wait(limit time.Duration) (now bool) {
 	return false
 }
 
+const signalled = "it was signalled"
+
 // signalled notes that a signal came, and says whether the agent is gone: then one is sent (PR_SET_PDEATHSIG). A step may
 // send it as well. That means nothing, but nobody knows what else was sent and is still to come.
 func (k *keeper) signalled() bool {
-	k.report.Worn = "it was signalled"
+	k.report.Worn = signalled
 	return os.Getppid() != k.agent
 }
 
@@ -301,8 +278,11 @@ func (k *keeper) sweep() {
 func (k *keeper) tree() []proc { return descendants(childrenOf(os.Getpid())) }
 
 func (k *keeper) finish() {
-	if k.ended {
-		<-k.handle
+	k.handle.close()
+	select {
+	case <-k.signals:
+		k.report.Worn = signalled
+	default:
 	}
 	switch {
 	case !k.ended: // unkillable
