@@ -18,8 +18,12 @@ type outlet struct {
 	done chan struct{}
 }
 
-// outletBytes is the size of one read: what a pipe holds by default.
-const outletBytes = 64 << 10
+const (
+	// outletBytes is the size of one read: what a pipe holds by default.
+	outletBytes = 64 << 10
+	// firstBytes is the size until a read has been full: many steps write little, and most of them nothing to stderr.
+	firstBytes = 4 << 10
+)
 
 func newOutlet(pipe *os.File) *outlet {
 	return &outlet{pipe: pipe, done: make(chan struct{})}
@@ -29,11 +33,14 @@ func newOutlet(pipe *os.File) *outlet {
 func (o *outlet) copy() {
 	defer close(o.done)
 	defer o.pipe.Close()
-	buffer := make([]byte, outletBytes)
+	buffer := make([]byte, firstBytes)
 	for {
 		n, err := o.pipe.Read(buffer)
 		if n > 0 {
 			o.take(buffer[:n])
+		}
+		if n == firstBytes {
+			buffer = make([]byte, outletBytes)
 		}
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			o.rest(buffer)

@@ -13,11 +13,7 @@ import (
 
 // prepare makes the task's directories and puts the source into its workspace.
 func (t *task) prepare(ctx context.Context) error {
-	// A directory of this name can only be left over from an earlier life of the agent.
-	if err := removeTree(t.path("")); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("cannot empty the workspace: %w", err)
-	}
-	if err := t.makeDirs(); err != nil {
+	if err := t.agent.dir.makeTask(t.lease.ID); err != nil {
 		return fmt.Errorf("cannot make the workspace: %w", err)
 	}
 	if t.lease.Source == nil {
@@ -26,21 +22,12 @@ func (t *task) prepare(ctx context.Context) error {
 	err := t.unpackSource(ctx, *t.lease.Source)
 	if errors.Is(err, errDamaged) {
 		// It was right when it came: fetch it again, once.
-		if err := errors.Join(t.agent.sources.forget(t.lease.Source.Digest), removeTree(t.path("workspace")), t.makeDirs()); err != nil {
+		if err := errors.Join(t.agent.sources.forget(t.lease.Source.Digest), removeTree(t.path("workspace")), os.Mkdir(t.path("workspace"), 0o700)); err != nil {
 			return fmt.Errorf("cannot make the workspace: %w", err)
 		}
 		err = t.unpackSource(ctx, *t.lease.Source)
 	}
 	return err
-}
-
-func (t *task) makeDirs() error {
-	for _, dir := range []string{"workspace", "tmp"} {
-		if err := os.MkdirAll(t.path(dir), 0o700); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 var errDamaged = errors.New("the cached bundle is damaged")

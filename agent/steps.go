@@ -189,6 +189,12 @@ func (t *task) job(spec client.StepSpec) (job, error) {
 
 // stepDir finds the step's directory, which must be in the workspace, links included.
 func (t *task) stepDir(dir string) (string, error) {
+	if dir == "" {
+		if _, err := os.Stat(t.path("workspace")); err != nil {
+			return "", fmt.Errorf("cannot open the workspace: %w", err)
+		}
+		return t.path("workspace"), nil
+	}
 	root, err := os.OpenRoot(t.path("workspace"))
 	if err != nil {
 		return "", fmt.Errorf("cannot open the workspace: %w", err)

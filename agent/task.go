@@ -200,7 +200,7 @@ func (t *task) tidy(ctx context.Context) {
 	if t.agent.cfg.KeepWorkspace {
 		return
 	}
-	if err := removeTree(t.agent.dir.task(t.lease.ID)); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := t.agent.dir.removeTask(t.lease.ID); err != nil && !errors.Is(err, os.ErrNotExist) {
 		t.log.WarnContext(ctx, "workspace not removed", "error", err)
 	}
 }

@@ -81,6 +81,34 @@ func (d *workDir) close() {
 	_ = d.lock.Close()
 }
 
+// makeTask makes the directories of a task. One that is there already can only be left over from an earlier life of the
+// agent.
+func (d *workDir) makeTask(lease string) error {
+	dir := d.task(lease)
+	err := os.Mkdir(dir, 0o700)
+	if errors.Is(err, fs.ErrExist) {
+		if err := removeTree(dir); err != nil {
+			return err
+		}
+		err = os.Mkdir(dir, 0o700)
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(os.Mkdir(filepath.Join(dir, "workspace"), 0o700), os.Mkdir(filepath.Join(dir, "tmp"), 0o700))
+}
+
+// removeTask removes the directories of a task. Many tasks leave nothing in them, and then there is nothing to look for.
+func (d *workDir) removeTask(lease string) error {
+	dir := d.task(lease)
+	for _, part := range []string{"script", "tmp", "workspace", ""} {
+		if err := os.Remove(filepath.Join(dir, part)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return removeTree(dir)
+		}
+	}
+	return nil
+}
+
 // removeTree removes a directory whatever the modes in it: the module cache of Go, for one, is read-only. Links are
 // removed, not followed.
 func removeTree(path string) error {
