@@ -25,8 +25,9 @@ type Config struct {
 	Seed  uint64       // of everything that is random
 	Log   *slog.Logger // slog.Default() if nil
 
-	size *size // of tests
-	lax  bool  // of tests: not durable
+	size      *size  // of tests
+	lax       bool   // of tests: not durable
+	initCache string // of tests: see local.Config
 }
 
 // section is a part of the benchmark that can be asked for by name.
@@ -117,10 +118,12 @@ func (s *session) measure(ctx context.Context) (err error) {
 		}
 		began := time.Now()
 		s.log.InfoContext(ctx, "section began", "section", part.name)
-		if err := part.run(s, ctx); err != nil {
+		err := part.run(s, ctx)
+		s.report.Sections = append(s.report.Sections, Section{part.name, tenths(time.Since(began))})
+		if err != nil {
 			return fmt.Errorf("%s: %w", part.name, err)
 		}
-		s.log.InfoContext(ctx, "section ended", "section", part.name, "seconds", int(time.Since(began).Seconds()))
+		s.log.InfoContext(ctx, "section ended", "section", part.name, "seconds", s.report.took(part.name))
 	}
 	return nil
 }

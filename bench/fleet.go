@@ -97,7 +97,7 @@ func (c *crowd) watch(ctx context.Context, name string) error {
 
 // wake submits runs one by one, and measures when an agent has the task.
 func (c *crowd) wake(ctx context.Context, most int) (took samples, err error) {
-	for start := time.Now(); len(took) < most && (len(took) < fewest || time.Since(start) < c.s.size.patient/2); {
+	for start := time.Now(); len(took) < most && (len(took) < fewest || time.Since(start) < c.s.size.patient.extra); {
 		if err := c.alive(); err != nil {
 			return took, err
 		}

@@ -33,7 +33,7 @@ func (s *session) growth(ctx context.Context) error {
 	if err := s.pg.counting(ctx, true); err != nil {
 		return err
 	}
-	for range s.size.rounds {
+	for range s.size.costs {
 		for _, e := range eras {
 			if err := e.live(ctx); err != nil {
 				return fmt.Errorf("%s: %w", e.name, err)

@@ -34,6 +34,14 @@ type probe struct {
 	bare  func(ctx context.Context) (float64, error) // what bounds the first; may be nil
 }
 
+// level is how busy the system is while samples are taken.
+type level struct {
+	name    string
+	share   float64 // of what the rig can take
+	patient time.Duration
+	probes  []probe
+}
+
 func (s *session) latency(ctx context.Context) error {
 	c, err := s.newClocks(ctx)
 	if err != nil {
@@ -49,17 +57,14 @@ func (s *session) latency(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, level := range []struct {
-		name   string
-		share  float64
-		probes []probe
-	}{
-		{idle, 0, append([]probe{first, take}, others...)},
-		{load30, 0.3, []probe{first, take}},
-		{load50, 0.5, append([]probe{first, take}, others...)},
+	patient := s.size.patient
+	for _, l := range []level{
+		{idle, 0, patient.idle, append([]probe{first, take}, others...)},
+		{load30, 0.3, patient.busy, []probe{first, take}},
+		{load50, 0.5, patient.extra, append([]probe{first, take}, others...)},
 	} {
-		if err := c.measure(ctx, level.name, level.share*reached, level.probes); err != nil {
-			return fmt.Errorf("%s: %w", level.name, err)
+		if err := c.measure(ctx, l, reached); err != nil {
+			return fmt.Errorf("%s: %w", l.name, err)
 		}
 	}
 	return nil
@@ -80,26 +85,26 @@ func (c *clocks) reached(ctx context.Context) (float64, error) {
 }
 
 // measure takes the samples of all probes while tasks flow.
-func (c *clocks) measure(ctx context.Context, level string, rate float64, probes []probe) (err error) {
-	if rate > 0 {
+func (c *clocks) measure(ctx context.Context, l level, reached float64) (err error) {
+	if rate := l.share * reached; rate > 0 {
 		flow := c.startFlow(ctx, c.load.plan, rate)
 		defer func() { err = errors.Join(err, flow.stop()) }()
 		if err := c.load.herd.await(ctx, c.load.herd.finished.Load()+int64(rate/2)+1); err != nil { // half a second of it
 			return err
 		}
 	}
-	for _, p := range probes {
-		if err := c.sample(ctx, level, p); err != nil {
-			return fmt.Errorf("%s%s: %w", p.names[0], level, err)
+	for _, p := range l.probes {
+		if err := c.sample(ctx, l, p); err != nil {
+			return fmt.Errorf("%s%s: %w", p.names[0], l.name, err)
 		}
 	}
 	return nil
 }
 
 // sample takes one probe's samples.
-func (c *clocks) sample(ctx context.Context, level string, p probe) error {
+func (c *clocks) sample(ctx context.Context, l level, p probe) error {
 	taken, bare := make([]samples, len(p.names)), samples{}
-	for began, n := time.Now(), 0; n < c.s.size.samples && (n < fewest || time.Since(began) < c.s.size.patient); n++ {
+	for began, n := time.Now(), 0; n < c.s.size.samples && (n < fewest || time.Since(began) < l.patient); n++ {
 		if err := c.alive(); err != nil {
 			return err
 		}
@@ -113,7 +118,7 @@ func (c *clocks) sample(ctx context.Context, level string, p probe) error {
 		bare = append(bare, floor)
 	}
 	for i, name := range p.names {
-		f := c.s.report.add("latency", name+level, "ms", taken[i])
+		f := c.s.report.add("latency", name+l.name, "ms", taken[i])
 		if i == 0 && p.bare != nil {
 			f.beside(taken[i], bare)
 		}

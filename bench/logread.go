@@ -63,7 +63,7 @@ func (p *press) read(ctx context.Context, tasks []int64, bytes int) *errgroup.Gr
 // deep measures how long it takes to see lines far inside of a log: as soon as it is complete, and once it is at rest in
 // the object store.
 func (p *press) deep(ctx context.Context, task int64, bytes int) error {
-	line := int64(bytes / logLine * 5 / 6)
+	line := int64(bytes / logLine * 9 / 10)
 	if line > deepLine {
 		line = deepLine
 	}

@@ -25,7 +25,7 @@ type postgres struct {
 func startPostgres(ctx context.Context, cfg Config, log *slog.Logger) (_ *postgres, err error) {
 	p := &postgres{}
 	p.server, err = local.Start(ctx, local.Config{
-		Dir: filepath.Join(cfg.Dir, "postgres"), Bin: cfg.PgBin, Durable: !cfg.lax, Log: log,
+		Dir: filepath.Join(cfg.Dir, "postgres"), Bin: cfg.PgBin, Durable: !cfg.lax, InitCache: cfg.initCache, Log: log,
 		Settings: map[string]string{"max_connections": "150", "pg_stat_statements.max": "10000"},
 	})
 	if err != nil {

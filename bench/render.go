@@ -39,7 +39,7 @@ func (r *Report) writeSection(b *strings.Builder, part section) {
 		rows = append(rows, row)
 	}
 	if len(rows) > 0 {
-		fmt.Fprintf(b, "\n%s: %s\n", part.name, part.title)
+		fmt.Fprintf(b, "\n%s: %s (took %.0f s)\n", part.name, part.title, r.took(part.name))
 		writeTable(b, rows)
 	}
 }

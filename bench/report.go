@@ -15,6 +15,7 @@ type Report struct {
 	Seed       uint64      `json:"seed"`
 	Quick      bool        `json:"quick"`
 	Machine    Machine     `json:"machine"`
+	Sections   []Section   `json:"sections"`
 	Figures    []Figure    `json:"figures"`
 	Statements []Statement `json:"statements,omitempty"`
 	Verdicts   []Verdict   `json:"verdicts"`
@@ -27,6 +28,12 @@ type Machine struct {
 	Go       string `json:"go"`
 	Postgres string `json:"postgres"`
 	Load     string `json:"load"` // average of the machine when it began, over 1, 5 and 15 minutes
+}
+
+// Section is a part of the benchmark that was measured.
+type Section struct {
+	Name    string  `json:"name"`
+	Seconds float64 `json:"seconds"` // that it took
 }
 
 // Figure is one thing that was measured, several times.
@@ -93,6 +100,18 @@ func (r *Report) find(section, name string) *Figure {
 }
 
 func (r *Report) conclude(took time.Duration) {
-	r.Seconds = math.Round(took.Seconds()*10) / 10
+	r.Seconds = tenths(took)
 	r.Verdicts = judge(r)
 }
+
+// took is how long a section took; zero if it was not measured.
+func (r *Report) took(name string) float64 {
+	for _, s := range r.Sections {
+		if s.Name == name {
+			return s.Seconds
+		}
+	}
+	return 0
+}
+
+func tenths(d time.Duration) float64 { return math.Round(d.Seconds()*10) / 10 }

@@ -17,16 +17,17 @@ func sampleReport() *Report {
 	}
 	r.add("latency", figFirst+idle, "ms", slow)
 	r.Statements = []Statement{{Calls: 1, MS: 2.5, Top: true, Query: "select\n  1"}}
+	r.Sections = []Section{{"throughput", 30.5}, {"latency", 59.4}}
 	r.conclude(90 * time.Second)
 	return r
 }
 
 const rendered = `otto bench, full, seed 7: linux/amd64, 2 cores, go1, Postgres 17, load 0 0 0, took 90 s
 
-throughput: tasks per second
+throughput: tasks per second (took 30 s)
   one-task runs, no-op agents  400 tasks/s  300 – 500 (3)  ceiling 1,000  ratio 0.40
 
-latency: from cause to effect
+latency: from cause to effect (took 59 s)
   submit → first instruction, idle  50.5 ms  p99 99.0, max 100 (100)
 
 where a task's time in Postgres goes (* sent by Otto, the others inside of functions; times contain what is called)

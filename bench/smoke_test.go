@@ -7,23 +7,18 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/ottoci/otto/db/dbtest"
 )
 
 // The smallest benchmark that still measures Otto: real processes, real Postgres, tiny counts.
 func TestSmoke(t *testing.T) {
 	t.Parallel()
-	dir := scratch(t)
-	otto := filepath.Join(dir, "otto")
+	otto := filepath.Join(t.TempDir(), "otto")
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", otto, "../cmd/otto").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	tiny := size{cell: time.Millisecond, rounds: 1, round: 20 * time.Millisecond, runs: 1, warm: 2, cost: 2}
-	report, err := Run(t.Context(), Config{
-		Otto: otto, Dir: dir, Only: []string{"ceiling", "throughput"}, Seed: 1, Log: slog.New(slog.DiscardHandler), size: &tiny, lax: true,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	report := smoke(t, Config{Otto: otto, Only: []string{"throughput"}})
 	for _, name := range []string{figOneTask, figHundred, figShell} {
 		if f := report.find("throughput", name); f == nil || f.Value <= 0 || f.Ratio <= 0 {
 			t.Errorf("%s: %+v", name, f)
@@ -34,10 +29,34 @@ func TestSmoke(t *testing.T) {
 	}
 }
 
+// What bounds Otto is measured without it.
+func TestCeiling(t *testing.T) {
+	t.Parallel()
+	report := smoke(t, Config{Only: []string{"ceiling"}})
+	for _, l := range []load{unbatched(), unbatchedShell(), {workers: 32, batch: 50}} {
+		if f := report.find("ceiling", l.String()); f == nil || f.Value <= 0 {
+			t.Errorf("%s: %+v", l, f)
+		}
+	}
+}
+
+// smoke measures as little as can be measured.
+func smoke(t *testing.T, cfg Config) *Report {
+	t.Helper()
+	cfg.Dir, cfg.Seed, cfg.Log = scratch(t), 1, slog.New(slog.DiscardHandler)
+	cfg.lax, cfg.initCache = true, dbtest.InitCache()
+	cfg.size = &size{cell: time.Millisecond, rounds: 1, round: 20 * time.Millisecond, runs: 1, warm: 2, cost: 2}
+	report, err := Run(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return report
+}
+
 // scratch is a directory that Postgres' own user can reach.
 func scratch(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "otto-bench-")
+	dir, err := os.MkdirTemp(dbtest.Place(), "otto-bench-")
 	if err != nil {
 		t.Fatal(err)
 	}
