@@ -17,6 +17,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/ottoci/otto/client"
 	"github.com/ottoci/otto/db"
 	"github.com/ottoci/otto/store"
 )
@@ -63,6 +64,9 @@ type API struct {
 	watches   *logWatches
 	dispatch  *dispatcher
 	tail      *tail
+	creates   *batcher[creation, answer[client.Run]]
+	starts    *reports
+	finishes  *reports
 
 	stopping chan struct{} // closed by Stop: held requests and streams end with it
 	halt     func()
@@ -102,6 +106,7 @@ func New(cfg Config) (*API, error) {
 	a.authority = &authority{users: a.users, agents: a.agents}
 	a.dispatch = newDispatcher(a)
 	a.tail = newTail(a)
+	a.creates, a.starts, a.finishes = a.newCreates(), a.newStarts(), a.newFinishes()
 	if err := a.register(); err != nil {
 		return nil, err
 	}

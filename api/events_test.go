@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/ottoci/otto/client"
@@ -247,9 +248,9 @@ func TestClientFollowsRunEvents(t *testing.T) {
 	n := start(t)
 	agent, _ := n.enrol(client.AgentOffer{})
 	run := n.run(smallOttofile)
-	go func() {
-		finish(t, agent, begin(t, agent))
-	}()
+	var working sync.WaitGroup
+	defer working.Wait()
+	working.Go(func() { finish(t, agent, begin(t, agent)) })
 	var got []string
 	err := n.client("reader").RunEvents(t.Context(), client.RunNumber(run.Run), "", func(e client.Event) error {
 		got = append(got, e.Kind)

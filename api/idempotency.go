@@ -56,7 +56,7 @@ func mutate[T any](ctx context.Context, pool *pgxpool.Pool, key string, do func(
 // once does a mutation unless its key was used before.
 func once[T any](ctx context.Context, q *db.Queries, key string, do func(*db.Queries) (answer[T], error)) (answer[T], error) {
 	req := requestOf(ctx)
-	owner := "token:" + strconv.FormatInt(req.who.token, 10)
+	owner := req.who.owner()
 	hash := fingerprint(req)
 	row, err := q.RequestBegin(ctx, db.RequestBeginParams{Principal: owner, Key: key, Request: hash})
 	if err != nil {
@@ -79,6 +79,9 @@ func once[T any](ctx context.Context, q *db.Queries, key string, do func(*db.Que
 	}
 	return out, q.RequestEnd(ctx, db.RequestEndParams{Principal: owner, Key: key, Status: int32(out.Status), Answer: kept})
 }
+
+// owner is whose idempotency keys these are: two users may choose the same.
+func (p *principal) owner() string { return "token:" + strconv.FormatInt(p.token, 10) }
 
 // fingerprint tells requests apart: by operation, path and body. The path holds the number of the run or task.
 func fingerprint(req *request) []byte {

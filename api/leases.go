@@ -24,6 +24,10 @@ func (a *API) registerLeases() {
 		summary:     "Ask for work, and be held until there is some",
 		description: "Up to 30 s. An agent has one such request at a time: a newer one ends the one before.",
 	}, a.leaseTake)
+	handle(a, "lease-report", doc{
+		summary:     "Say what became of several leases at once",
+		description: "Each report is taken or refused by itself, as by lease-start and lease-finish.",
+	}, a.leaseReport)
 	handle(a, "lease-start", doc{summary: "Say that the work of a lease begins"}, a.leaseStart)
 	handle(a, "lease-steps", doc{summary: "Say what became of steps"}, a.leaseSteps)
 	handle(a, "lease-log", doc{
@@ -63,17 +67,6 @@ func (a *API) leaseTake(ctx context.Context, in *struct{ Body client.LeaseReques
 	return &output[client.LeaseAnswer]{a.dispatch.take(ctx, caller(ctx).agent, in.Body.Free, hold)}, nil
 }
 
-func (a *API) leaseStart(ctx context.Context, in *struct {
-	LeaseRef
-	Body client.LeaseStart
-}) (*output[client.LeaseState], error) {
-	return a.report(ctx, in.LeaseRef, in.Body.Steps, func(lease uuid.UUID, steps json.RawMessage) (db.Task, error) {
-		return a.agents.TaskStart(ctx, db.TaskStartParams{
-			Lease: lease, Epoch: narrow(in.Body.Epoch), Agent: caller(ctx).agent, Steps: steps, Actor: caller(ctx).actor(),
-		})
-	})
-}
-
 func (a *API) leaseSteps(ctx context.Context, in *struct {
 	LeaseRef
 	Body client.StepReports
@@ -83,26 +76,6 @@ func (a *API) leaseSteps(ctx context.Context, in *struct {
 			Lease: lease, Epoch: narrow(in.Body.Epoch), Agent: caller(ctx).agent, Steps: steps, Actor: caller(ctx).actor(),
 		})
 	})
-}
-
-func (a *API) leaseFinish(ctx context.Context, in *struct {
-	LeaseRef
-	Body client.LeaseFinish
-}) (*output[client.LeaseState], error) {
-	log, err := json.Marshal(in.Body.Log)
-	if err != nil {
-		return nil, err
-	}
-	out, err := a.report(ctx, in.LeaseRef, in.Body.Steps, func(lease uuid.UUID, steps json.RawMessage) (db.Task, error) {
-		return a.agents.TaskFinish(ctx, db.TaskFinishParams{
-			Lease: lease, Epoch: narrow(in.Body.Epoch), Agent: caller(ctx).agent,
-			Outcome: optional(in.Body.Outcome), ExitCode: exitCode32(in.Body.ExitCode), Reason: optional(in.Body.Reason),
-			Steps: steps, Log: log, Actor: caller(ctx).actor(),
-		})
-	})
-	// The database's wake-up may have come too early: concurrent transactions share one. Ours comes after the commit.
-	a.wake.Wake(db.TopicReady)
-	return out, err
 }
 
 // report passes what an agent says of a lease on, and answers what its task has become.

@@ -36,6 +36,7 @@ const (
 	noBody       = 0
 	smallBody    = 64 << 10
 	reportBody   = 1 << 20
+	reportsBody  = 8 << 20 // of many leases
 	chunkBody    = 4 << 20 // 1 MiB of log in base64, with its segments
 	planBody     = 4 << 20 // an Ottofile of 1 MiB, written as JSON
 	streamedBody = -1      // not held in memory; the handler has a limit of its own
@@ -102,6 +103,7 @@ func routes() []route {
 		{"agent-heartbeat", post, "/v1/agent/heartbeat", permitAgent, reportBody, classAgent, "lease_renew"},
 		{"agent-bye", post, "/v1/agent/bye", permitAgent, smallBody, classAgent, "agent_bye"},
 		{"lease-take", post, "/v1/agent/lease", permitAgent, smallBody, classHeld, ""},
+		{"lease-report", post, "/v1/agent/reports", permitAgent, reportsBody, classAgent, ""},
 		{"lease-start", post, "/v1/leases/{lease}/start", permitAgent, reportBody, classAgent, "task_start"},
 		{"lease-steps", post, "/v1/leases/{lease}/steps", permitAgent, reportBody, classAgent, "step_report"},
 		{"lease-log", post, "/v1/leases/{lease}/log", permitAgent, chunkBody, classAgent, "log_append"},

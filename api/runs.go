@@ -79,15 +79,17 @@ func (a *API) runCreate(ctx context.Context, in *struct {
 	if project == "" {
 		project = defaultProject
 	}
-	out, err := mutate(ctx, a.cfg.Pool, in.Key, func(q *db.Queries) (answer[client.Run], error) {
-		run, err := q.RunCreate(ctx, db.RunCreateParams{
-			Project: project, Source: optional(in.Body.Source), Ottofile: optional(in.Body.Ottofile), Plan: optional(in.Body.Plan),
-			Actor: caller(ctx).actor(),
-		})
-		return created(ctx, q, run, err)
-	})
+	params := db.RunCreateParams{
+		Project: project, Source: optional(in.Body.Source), Ottofile: optional(in.Body.Ottofile), Plan: optional(in.Body.Plan),
+		Actor: caller(ctx).actor(),
+	}
+	req := requestOf(ctx)
+	out, err := a.creates.one(ctx, creation{who: req.who, key: in.Key, hash: fingerprint(req), params: params})
 	a.wake.Wake(db.TopicReady, db.TopicEvent)
-	return out, err
+	if err != nil {
+		return nil, err
+	}
+	return &out, nil
 }
 
 // created answers a new run.

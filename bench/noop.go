@@ -41,6 +41,7 @@ type noop struct {
 	herd     *herd
 	number   int
 	client   *client.Client
+	reporter *client.Reporter
 	settings client.AgentSettings
 	slots    chan struct{} // a token for each free one
 
@@ -107,6 +108,7 @@ func (h *herd) enrol(i int, transport http.RoundTripper, size herdSize) (*noop, 
 		a.slots <- struct{}{}
 	}
 	a.client, err = h.rig.client(transport, enrolled.Token)
+	a.reporter = client.NewReporter(a.client)
 	return a, err
 }
 
@@ -181,13 +183,13 @@ func (a *noop) do(lease client.Lease, at time.Time) {
 	a.hold(lease.ID, true)
 	defer a.hold(lease.ID, false)
 	a.see(sighting{lease: lease, taken: true, at: at, number: a.number})
-	_, err := a.client.LeaseStart(a.herd.ctx, lease.ID, client.LeaseStart{Epoch: lease.Epoch, Steps: []client.StepReport{{State: client.Running}}})
+	_, err := a.reporter.LeaseStart(a.herd.ctx, lease.ID, client.LeaseStart{Epoch: lease.Epoch, Steps: []client.StepReport{{State: client.Running}}})
 	if err != nil {
 		a.fail("start", err)
 		return
 	}
 	a.see(sighting{lease: lease, at: time.Now(), number: a.number})
-	if _, err = a.client.LeaseFinish(a.herd.ctx, lease.ID, success(lease)); err != nil {
+	if _, err = a.reporter.LeaseFinish(a.herd.ctx, lease.ID, success(lease)); err != nil {
 		a.fail("finish", err)
 		return
 	}

@@ -191,3 +191,33 @@ type LeaseState struct {
 	Task  int64  `json:"task"`
 	State string `json:"state" doc:"State of the task."`
 }
+
+// LeaseReports says what became of several leases at once, up to 256 of each kind.
+type LeaseReports struct {
+	Starts   []LeaseStarted  `json:"starts,omitempty" maxItems:"256"`
+	Finishes []LeaseFinished `json:"finishes,omitempty" maxItems:"256"`
+}
+
+// LeaseStarted says that the work of a lease begins.
+type LeaseStarted struct {
+	Lease string `json:"lease" format:"uuid"`
+	LeaseStart
+}
+
+// LeaseFinished is the result of a lease.
+type LeaseFinished struct {
+	Lease string `json:"lease" format:"uuid"`
+	LeaseFinish
+}
+
+// LeaseReportsAnswer is what became of each report, in their order.
+type LeaseReportsAnswer struct {
+	Starts   []LeaseResult `json:"starts"`
+	Finishes []LeaseResult `json:"finishes"`
+}
+
+// LeaseResult is the state of a lease's task after a report, or why the report was refused.
+type LeaseResult struct {
+	LeaseState
+	Problem *Error `json:"problem,omitempty" doc:"As the answer to a single report would be."`
+}

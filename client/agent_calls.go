@@ -46,6 +46,11 @@ func (c *Client) LeaseLog(ctx context.Context, lease string, chunk LogChunk) (Lo
 	return call[LogAck](ctx, c, post(leasePath(lease, "log")), chunk)
 }
 
+// LeaseReport says what became of several leases at once. Each report has a result of its own.
+func (c *Client) LeaseReport(ctx context.Context, reports LeaseReports) (LeaseReportsAnswer, error) {
+	return call[LeaseReportsAnswer](ctx, c, post("/v1/agent/reports"), reports)
+}
+
 // LeaseFinish says what became of the task.
 func (c *Client) LeaseFinish(ctx context.Context, lease string, finish LeaseFinish) (LeaseState, error) {
 	return call[LeaseState](ctx, c, post(leasePath(lease, "finish")), finish)

@@ -27,6 +27,36 @@ func (q *Queries) PlanByDigest(ctx context.Context, digest string) (Plan, error)
 	return i, err
 }
 
+const planNames = `-- name: PlanNames :many
+select digest, name from plans where digest = any($1::text[])
+`
+
+type PlanNamesRow struct {
+	Digest string
+	Name   string
+}
+
+// PlanNames reads the names of plans.
+func (q *Queries) PlanNames(ctx context.Context, digests []string) ([]PlanNamesRow, error) {
+	rows, err := q.db.Query(ctx, planNames, digests)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []PlanNamesRow
+	for rows.Next() {
+		var i PlanNamesRow
+		if err := rows.Scan(&i.Digest, &i.Name); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const planStore = `-- name: PlanStore :one
 select digest, name, body, created_at, idle_at from otto.plan_store($1::text, $2::json)
 `

@@ -196,6 +196,66 @@ func (q *Queries) RequestEnd(ctx context.Context, arg RequestEndParams) error {
 	return err
 }
 
+const requestsBegin = `-- name: RequestsBegin :many
+select principal, key, request, status, answer, created_at from otto.requests_begin($1::text[], $2::text[], $3::bytea[])
+`
+
+type RequestsBeginParams struct {
+	Principals []string
+	Keys       []string
+	Requests   [][]byte
+}
+
+// RequestsBegin is RequestBegin for many; it answers those that were never sent before.
+func (q *Queries) RequestsBegin(ctx context.Context, arg RequestsBeginParams) ([]Idempotency, error) {
+	rows, err := q.db.Query(ctx, requestsBegin, arg.Principals, arg.Keys, arg.Requests)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Idempotency
+	for rows.Next() {
+		var i Idempotency
+		if err := rows.Scan(
+			&i.Principal,
+			&i.Key,
+			&i.Request,
+			&i.Status,
+			&i.Answer,
+			&i.CreatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const requestsEnd = `-- name: RequestsEnd :exec
+select otto.requests_end($1::text[], $2::text[], $3::int, $4::bytea[])
+`
+
+type RequestsEndParams struct {
+	Principals []string
+	Keys       []string
+	Status     int32
+	Answers    [][]byte
+}
+
+// RequestsEnd is RequestEnd for many.
+func (q *Queries) RequestsEnd(ctx context.Context, arg RequestsEndParams) error {
+	_, err := q.db.Exec(ctx, requestsEnd,
+		arg.Principals,
+		arg.Keys,
+		arg.Status,
+		arg.Answers,
+	)
+	return err
+}
+
 const runsPrune = `-- name: RunsPrune :one
 select pruned::int, logs::int from otto.runs_prune($1::int, $2::text)
 `

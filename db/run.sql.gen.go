@@ -380,6 +380,50 @@ func (q *Queries) RunRerun(ctx context.Context, arg RunRerunParams) (Run, error)
 	return i, err
 }
 
+const runsCreate = `-- name: RunsCreate :many
+select id, uuid, project_id, state, reason, trust, source_digest, ottofile, plan_digest, diagnostics, rerun_of, created_by, severity, warnings, abort_reason, created_at, started_at, finished_at from otto.runs_create($1::jsonb)
+`
+
+// RunsCreate is RunCreate for many, in the order of the requests.
+func (q *Queries) RunsCreate(ctx context.Context, requests json.RawMessage) ([]Run, error) {
+	rows, err := q.db.Query(ctx, runsCreate, requests)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Run
+	for rows.Next() {
+		var i Run
+		if err := rows.Scan(
+			&i.ID,
+			&i.Uuid,
+			&i.ProjectID,
+			&i.State,
+			&i.Reason,
+			&i.Trust,
+			&i.SourceDigest,
+			&i.Ottofile,
+			&i.PlanDigest,
+			&i.Diagnostics,
+			&i.RerunOf,
+			&i.CreatedBy,
+			&i.Severity,
+			&i.Warnings,
+			&i.AbortReason,
+			&i.CreatedAt,
+			&i.StartedAt,
+			&i.FinishedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const runsLive = `-- name: RunsLive :many
 select r.id from runs r where r.finished_at is null order by r.id
 `

@@ -23,3 +23,7 @@ select * from plans where digest = @digest::text;
 -- name: ProjectList :many
 -- ProjectList pages projects by name.
 select * from projects where name > @after::text order by name limit @at_most::int;
+
+-- name: PlanNames :many
+-- PlanNames reads the names of plans.
+select digest, name from plans where digest = any(@digests::text[]);

@@ -14,6 +14,14 @@ select * from otto.request_begin(@principal::text, @key::text, @request::bytea);
 -- RequestEnd keeps the answer of a mutation.
 select otto.request_end(@principal::text, @key::text, @status::int, @answer::bytea);
 
+-- name: RequestsBegin :many
+-- RequestsBegin is RequestBegin for many; it answers those that were never sent before.
+select * from otto.requests_begin(@principals::text[], @keys::text[], @requests::bytea[]);
+
+-- name: RequestsEnd :exec
+-- RequestsEnd is RequestEnd for many.
+select otto.requests_end(@principals::text[], @keys::text[], @status::int, @answers::bytea[]);
+
 -- name: Ping :one
 -- Ping proves that the database answers and that its schema is there.
 select otto.clock()::timestamptz as now;

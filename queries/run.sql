@@ -2,6 +2,10 @@
 -- RunCreate starts a run: at once with a stored plan, else after a job has planned its source.
 select * from otto.run_create(@project::text, sqlc.narg('source')::text, sqlc.narg('ottofile')::text, sqlc.narg('plan')::text, null, @actor::text);
 
+-- name: RunsCreate :many
+-- RunsCreate is RunCreate for many, in the order of the requests.
+select * from otto.runs_create(@requests::jsonb);
+
 -- name: RunPlan :one
 -- RunPlan lays out the stored plan of a pending run and starts it.
 select * from otto.run_plan(@run::bigint, @plan::text, @diagnostics::jsonb, @actor::text);

@@ -111,14 +111,14 @@ returns otto.report[] language plpgsql as $$
 begin
     return array(
         select row(l.id, l.epoch, l.agent_id, w.outcome, w.exit_code, w.reason, w.steps, w.log, w.actor, t.run_id, t.stage_id, t.id, l.abort_at is not null)::report
-          from jsonb_populate_recordset(null::report, reports) w
+          from (select distinct on (p.lease) p.* from jsonb_populate_recordset(null::report, reports) p) w
           join leases l on l.id = w.lease and l.epoch = w.epoch and l.agent_id = w.agent
           join tasks t on t.id = l.task_id and t.lease_id = l.id
          where t.state = any(states)
            for no key update of t, l skip locked);
 end $$;
 
--- task_held locks the task of a lease that still holds it; or refuses.
+-- task_held locks a lease and the task that it still holds; or refuses.
 create function otto.task_held(lease uuid, epoch int, agent bigint, verb text)
 returns setof tasks language plpgsql as $$
 #variable_conflict use_column

@@ -105,24 +105,3 @@ begin
     end loop;
     return dropped;
 end $$;
-
--- request_begin notes a mutation that carries an idempotency key. A row with a status is the answer given before; with
--- another request's hash, the key was used for something else.
-create function otto.request_begin(principal text, key text, request bytea)
-returns setof idempotency language plpgsql security definer set search_path = public, otto, pg_temp as $$
-#variable_conflict use_column
-begin
-    insert into idempotency (principal, key, request, created_at)
-    values (request_begin.principal, request_begin.key, request_begin.request, clock())
-    on conflict (principal, key) do nothing;
-    return query select * from idempotency where principal = request_begin.principal and key = request_begin.key;
-end $$;
-
--- request_end keeps the answer of a mutation, in its own transaction.
-create function otto.request_end(principal text, key text, status int, answer bytea)
-returns void language plpgsql security definer set search_path = public, otto, pg_temp as $$
-#variable_conflict use_column
-begin
-    update idempotency set status = request_end.status, answer = request_end.answer
-     where principal = request_end.principal and key = request_end.key;
-end $$;

@@ -1,0 +1,160 @@
+package client
+
+import (
+	"context"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// Reporter says that leases begin and end, like the methods of Client of the same names, for an agent that has many: what
+// is said while a request is under way goes out together in the next one. A report that comes alone is sent at once.
+type Reporter struct {
+	client *Client
+
+	mu       sync.Mutex
+	sending  bool
+	alone    bool // the server is older than lease-report
+	starts   []saying[LeaseStarted]
+	finishes []saying[LeaseFinished]
+	group    sync.WaitGroup
+}
+
+// saying is a report that somebody waits for.
+type saying[R any] struct {
+	report R
+	heard  chan hearing // takes one
+}
+
+// hearing is the answer to one report.
+type hearing struct {
+	state LeaseState
+	err   error
+}
+
+const (
+	// reportsAtMost of each kind are in a request.
+	reportsAtMost = 256
+	// reportPatience bounds a request that several wait for; each of them may have less.
+	reportPatience = 30 * time.Second
+)
+
+// NewReporter makes a reporter that sends through c.
+func NewReporter(c *Client) *Reporter { return &Reporter{client: c} }
+
+// LeaseStart says that the work of a lease begins.
+func (r *Reporter) LeaseStart(ctx context.Context, lease string, start LeaseStart) (LeaseState, error) {
+	s := saying[LeaseStarted]{LeaseStarted{lease, start}, make(chan hearing, 1)}
+	if !r.send(ctx, func() { r.starts = append(r.starts, s) }) {
+		return r.client.LeaseStart(ctx, lease, start)
+	}
+	return s.wait(ctx)
+}
+
+// LeaseFinish says what became of a lease.
+func (r *Reporter) LeaseFinish(ctx context.Context, lease string, finish LeaseFinish) (LeaseState, error) {
+	s := saying[LeaseFinished]{LeaseFinished{lease, finish}, make(chan hearing, 1)}
+	if !r.send(ctx, func() { r.finishes = append(r.finishes, s) }) {
+		return r.client.LeaseFinish(ctx, lease, finish)
+	}
+	return s.wait(ctx)
+}
+
+// Wait returns once no request is under way.
+func (r *Reporter) Wait() { r.group.Wait() }
+
+// wait answers what was heard, or why nobody waits any more; then the report may or may not have been taken.
+func (s saying[R]) wait(ctx context.Context) (LeaseState, error) {
+	select {
+	case h := <-s.heard:
+		return h.state, h.err
+	case <-ctx.Done():
+		return LeaseState{}, context.Cause(ctx)
+	}
+}
+
+// send puts a report in line and sees to it that somebody sends; not if the server takes single reports only.
+func (r *Reporter) send(ctx context.Context, enqueue func()) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.alone {
+		return false
+	}
+	enqueue()
+	if !r.sending {
+		r.sending = true
+		r.group.Go(func() { r.run(context.WithoutCancel(ctx)) })
+	}
+	return true
+}
+
+// run sends until nothing is in line.
+func (r *Reporter) run(ctx context.Context) {
+	for {
+		r.mu.Lock()
+		starts, finishes := cut(&r.starts), cut(&r.finishes)
+		if len(starts)+len(finishes) == 0 {
+			r.sending = false
+			r.mu.Unlock()
+			return
+		}
+		r.mu.Unlock()
+		r.exchange(ctx, starts, finishes)
+	}
+}
+
+// exchange sends reports and passes on the answers.
+func (r *Reporter) exchange(ctx context.Context, starts []saying[LeaseStarted], finishes []saying[LeaseFinished]) {
+	ctx, cancel := context.WithTimeout(ctx, reportPatience)
+	defer cancel()
+	answer, err := r.client.LeaseReport(ctx, LeaseReports{reportsIn(starts), reportsIn(finishes)})
+	if IsStatus(err, http.StatusNotFound) || IsStatus(err, http.StatusMethodNotAllowed) {
+		r.mu.Lock()
+		r.alone = true
+		r.mu.Unlock()
+		for _, s := range starts {
+			state, err := r.client.LeaseStart(ctx, s.report.Lease, s.report.LeaseStart)
+			s.heard <- hearing{state, err}
+		}
+		for _, s := range finishes {
+			state, err := r.client.LeaseFinish(ctx, s.report.Lease, s.report.LeaseFinish)
+			s.heard <- hearing{state, err}
+		}
+		return
+	}
+	tell(starts, answer.Starts, err)
+	tell(finishes, answer.Finishes, err)
+}
+
+// tell passes results on to those who wait for them.
+func tell[R any](to []saying[R], results []LeaseResult, err error) {
+	for i, s := range to {
+		h := hearing{err: err}
+		switch {
+		case err != nil:
+		case i >= len(results):
+			h.err = &Error{Status: http.StatusBadGateway, Detail: "the server answered fewer reports than it was sent"}
+		case results[i].Problem != nil:
+			h.err = results[i].Problem
+		default:
+			h.state = results[i].LeaseState
+		}
+		s.heard <- h
+	}
+}
+
+// cut takes the first in line.
+func cut[R any](line *[]saying[R]) []saying[R] {
+	n := min(len(*line), reportsAtMost)
+	head := (*line)[:n:n]
+	*line = (*line)[n:]
+	return head
+}
+
+func reportsIn[R any](line []saying[R]) []R {
+	list := make([]R, len(line))
+	for i, s := range line {
+		list[i] = s.report
+	}
+	return list
+}
