@@ -53,7 +53,8 @@ func Unavailable(err error) bool {
 	case "08", "53", "57", "58": // connection, resources, operator, system
 		return true
 	}
-	return pg.Code == "55P03" || pg.Code == "40001" || pg.Code == "40P01" || pg.Code == "25006"
+	// 42804: a migration gave a table a column while a function that answers its rows waited for that. Again it will do.
+	return pg.Code == "55P03" || pg.Code == "40001" || pg.Code == "40P01" || pg.Code == "25006" || pg.Code == "42804"
 }
 
 // OutOfSpace says whether the database has no room left on its disk.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/ottoci/otto/db"
 	"github.com/ottoci/otto/db/dbtest"
 )
 
@@ -46,4 +47,30 @@ func TestRebuildUnderLoad(t *testing.T) {
 	cancel()
 	callers.Wait()
 	t.Logf("calls during 5 rebuilds: %v", calls)
+}
+
+// A table gets a column while a function that answers its rows waits for it: that one call fails, in a way that its caller
+// takes for a reason to try again. The next one, in the same session, is fine.
+func TestColumnUnderLoad(t *testing.T) {
+	t.Parallel()
+	database := dbtest.Open(t)
+	session, err := database.App.Acquire(t.Context())
+	must(t, err)
+	defer session.Release()
+	beat := func() error { _, err := db.New(session).ServerBeat(t.Context(), "api"); return err }
+	must(t, beat())
+	alter, err := database.Owner.Begin(t.Context())
+	must(t, err)
+	_, err = alter.Exec(t.Context(), "alter table cluster add later int")
+	must(t, err)
+	answer := make(chan error, 1)
+	go func() { answer <- beat() }()
+	for blocked := 0; blocked == 0; {
+		blocked = count(t, database, "select count(*) from pg_locks where not granted and relation = 'cluster'::regclass")
+	}
+	must(t, alter.Commit(t.Context()))
+	if err := <-answer; err != nil && !db.Unavailable(err) {
+		t.Errorf("the call that waited: %v", err)
+	}
+	must(t, beat())
 }
