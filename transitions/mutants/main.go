@@ -11,172 +11,130 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"regexp"
+	"os/signal"
+	"runtime"
 	"strings"
+	"sync"
+	"syscall"
 	"time"
 )
 
-// A mutant is a file of transitions with one thing taken out.
-type mutant struct {
-	file string
-	line int
-	what string
-	text string // the whole file, mutated
-}
+// Exit codes.
+const (
+	codeKilled   = 0
+	codeSurvived = 1
+	codeFailed   = 2
+	codeUsage    = 64
+)
 
-// What is taken out. Each pattern's first group goes; what it is replaced by keeps the statement valid.
-var operators = []struct {
-	name    string
-	pattern *regexp.Regexp
-	with    string
-}{
-	{"state guard", regexp.MustCompile(`\b(?:[a-z]\.)?state (?:not )?in \([^)]*\)`), "true"},
-	{"state guard", regexp.MustCompile(`\b(?:[a-z]\.)?state (?:=|<>) '[a-z]+'`), "true"},
-	{"lease guard", regexp.MustCompile(`\b(?:[a-z]\.)?lease_id = (?:t\.)?lease(?:_id)?\b`), "true"},
-	{"epoch guard", regexp.MustCompile(`\b(?:[a-z]\.)?epoch = [a-z_]+\.epoch`), "true"},
-	{"holder guard", regexp.MustCompile(`\b(?:[a-z]\.)?agent_id = agent\b`), "true"},
-	{"end guard", regexp.MustCompile(`\b(?:[a-z]\.)?(?:finished_at|ended_at|used_at|revoked_at|log_done_at|log_object) is (?:not )?null`), "true"},
-	{"order guard", regexp.MustCompile(`\blog_chunks = seq\b`), "true"},
-	{"row lock", regexp.MustCompile(` for no key update skip locked`), ""},
-	{"row lock", regexp.MustCompile(` for no key update;`), ";"},
-	{"run lock", regexp.MustCompile(`perform lock_run\([^;]*;`), "null;"},
-	{"run lock", regexp.MustCompile(`perform pg_advisory_xact_lock\(hashtext\('otto\.run'[^;]*;`), "null;"},
-	{"conflict clause", regexp.MustCompile(`\n?\s*on conflict \([a-z, ]+\) do nothing`), ""},
-}
-
-// equivalent mutants change nothing that a test could see; each says why.
-var equivalent = []struct{ file, text, why string }{
-	{"20_run.sql", "where s.run_id = run and s.state = 'waiting'", "a stage with a waiting task waits; the words are for the index"},
-	{"45_task_stop.sql", "where l.task_id = any(stopped) and l.ended_at is null", "lease_end and steps_close have the guard; this saves calls"},
+// verdict is what came of all mutants.
+type verdict struct {
+	Mutants   int      `json:"mutants"`
+	Killed    int      `json:"killed"`
+	Survivors []mutant `json:"survivors"`
+	Seconds   float64  `json:"seconds"`
 }
 
 func main() {
-	only := flag.String("only", "", "mutate files whose name contains this")
-	list := flag.Bool("list", false, "print the mutants, run nothing")
-	flag.Parse()
-	mutants, err := enumerate(*only)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := command(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// command is the program: the verdict goes to out, progress to talk.
+func command(ctx context.Context, args []string, out, talk io.Writer) int {
+	flags := flag.NewFlagSet("mutants", flag.ContinueOnError)
+	flags.SetOutput(talk)
+	only := flags.String("only", "", "mutate files whose name contains this")
+	list := flags.Bool("list", false, "print the mutants, run nothing")
+	asJSON := flags.Bool("json", false, "print the verdict as JSON")
+	jobs := flags.Int("jobs", max(2, runtime.NumCPU()/2), "how many are tested at once")
+	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return codeKilled
+	} else if err != nil || flags.NArg() > 0 {
+		return codeUsage
+	}
+	mutants, err := enumerate("transitions", *only)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "mutants:", err)
-		os.Exit(2)
+		fmt.Fprintln(talk, "mutants:", err)
+		return codeFailed
 	}
 	if *list {
 		for _, m := range mutants {
-			fmt.Println(m)
+			fmt.Fprintln(out, m)
 		}
-		return
+		return codeKilled
 	}
-	survivors := 0
-	for i, m := range mutants {
-		start := time.Now()
-		killed, err := m.run()
-		if err != nil {
-			fmt.Fprintln(os.Stderr, "mutants:", err)
-			os.Exit(2)
-		}
-		verdict := "killed"
-		if !killed {
-			verdict = "SURVIVED"
-			survivors++
-		}
-		fmt.Printf("%3d/%d  %-8s  %s  (%.1f s)\n", i+1, len(mutants), verdict, m, time.Since(start).Seconds())
+	v, err := runAll(ctx, mutants, *jobs, talk)
+	if err != nil {
+		fmt.Fprintln(talk, "mutants:", err)
+		return codeFailed
 	}
-	fmt.Printf("%d mutants, %d survived\n", len(mutants), survivors)
-	if survivors > 0 {
-		os.Exit(1)
-	}
+	return v.print(out, *asJSON)
 }
 
-func (m mutant) String() string { return fmt.Sprintf("%s:%d %s", m.file, m.line, m.what) }
-
-// enumerate lists every mutant of the files of transitions.
-func enumerate(only string) ([]mutant, error) {
-	files, err := filepath.Glob("transitions/*.sql")
-	if err != nil || len(files) == 0 {
-		return nil, errors.Join(err, errors.New("run it from the top of the repository"))
-	}
-	var out []mutant
-	for _, file := range files {
-		if !strings.Contains(file, only) || strings.Contains(file, "views") {
-			continue
-		}
-		text, err := os.ReadFile(file)
-		if err != nil {
-			return nil, err
-		}
-		for _, op := range operators {
-			for _, at := range op.pattern.FindAllIndex(text, -1) {
-				what := strings.TrimSpace(string(text[at[0]:at[1]]))
-				line := 1 + strings.Count(string(text[:at[0]]), "\n")
-				if commented(string(text), at[0]) || assigned(op.name, string(text[:at[0]])) || isEquivalent(file, lineOf(string(text), at[0])) {
-					continue
+// runAll tests all mutants, some at a time, and tells how far it is.
+func runAll(ctx context.Context, mutants []mutant, jobs int, talk io.Writer) (verdict, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	v := verdict{Mutants: len(mutants), Survivors: []mutant{}}
+	began, done := time.Now(), 0
+	todo := make(chan mutant)
+	var mu sync.Mutex
+	var testing sync.WaitGroup
+	for range jobs {
+		testing.Go(func() {
+			for m := range todo {
+				killer, err := m.test(ctx)
+				if err != nil {
+					cancel(err)
+					return
 				}
-				out = append(out, mutant{file, line, op.name + " " + what, string(text[:at[0]]) + op.with + string(text[at[1]:])})
+				mu.Lock()
+				done++
+				if killer == "" {
+					v.Survivors = append(v.Survivors, m)
+					killer = "SURVIVED"
+				}
+				left := time.Since(began) / time.Duration(done) * time.Duration(len(mutants)-done)
+				fmt.Fprintf(talk, "%3d/%d  %7s left  %-30s  %s\n", done, len(mutants), left.Round(time.Second), killer, oneLine(m.String()))
+				mu.Unlock()
 			}
+		})
+	}
+	for _, m := range mutants {
+		select {
+		case todo <- m:
+		case <-ctx.Done():
 		}
 	}
-	return out, nil
+	close(todo)
+	testing.Wait()
+	v.Killed, v.Seconds = done-len(v.Survivors), time.Since(began).Seconds()
+	return v, context.Cause(ctx)
 }
 
-func lineOf(text string, at int) string {
-	begin := strings.LastIndex(text[:at], "\n") + 1
-	line, _, _ := strings.Cut(text[begin:], "\n")
-	return line
-}
+func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
 
-func commented(text string, at int) bool {
-	return strings.HasPrefix(strings.TrimSpace(lineOf(text, at)), "--")
-}
-
-// assigned says whether what looks like a condition is a value that is being set.
-func assigned(operator, before string) bool {
-	words := strings.Fields(before)
-	switch words[len(words)-1] {
-	case "and", "where", "or", "on", "not":
-		return false
-	}
-	return strings.HasSuffix(operator, "guard")
-}
-
-func isEquivalent(file, line string) bool {
-	for _, e := range equivalent {
-		if strings.HasSuffix(file, e.file) && strings.Contains(line, e.text) {
-			return true
+// print writes the verdict, the survivors first.
+func (v verdict) print(out io.Writer, asJSON bool) int {
+	if asJSON {
+		encoder := json.NewEncoder(out)
+		encoder.SetIndent("", "  ")
+		if encoder.Encode(v) != nil {
+			return codeFailed
 		}
-	}
-	return false
-}
-
-// run tests the mutant, through an overlay: the working tree stays as it is. A mutant that does not even load is dead.
-func (m mutant) run() (killed bool, err error) {
-	dir, err := os.MkdirTemp("", "otto-mutant")
-	if err != nil {
-		return false, err
-	}
-	defer os.RemoveAll(dir)
-	mutated := filepath.Join(dir, "mutant.sql")
-	original, err := filepath.Abs(m.file)
-	if err != nil {
-		return false, err
-	}
-	overlay, err := json.Marshal(map[string]map[string]string{"Replace": {original: mutated}})
-	if err != nil {
-		return false, err
-	}
-	config := filepath.Join(dir, "overlay.json")
-	if err := errors.Join(os.WriteFile(mutated, []byte(m.text), 0o600), os.WriteFile(config, overlay, 0o600)); err != nil {
-		return false, err
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
-	defer cancel()
-	out, err := exec.CommandContext(ctx, "go", "test", "-overlay", config, "-failfast", "-timeout", "2m", "./transitions").CombinedOutput()
-	if _, failed := errors.AsType[*exec.ExitError](err); failed {
-		if strings.Contains(string(out), "build failed") {
-			return false, fmt.Errorf("%s: %s", m, out)
+	} else {
+		for _, m := range v.Survivors {
+			fmt.Fprintln(out, "SURVIVED ", oneLine(m.String()))
 		}
-		return true, nil
+		fmt.Fprintf(out, "%d mutants, %d killed, %d survived, in %.0f s\n", v.Mutants, v.Killed, len(v.Survivors), v.Seconds)
 	}
-	return false, err
+	if len(v.Survivors) > 0 {
+		return codeSurvived
+	}
+	return codeKilled
 }
