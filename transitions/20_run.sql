@@ -57,30 +57,44 @@ returns otto.new_event[] language plpgsql as $$
 declare news new_event[];
 begin
     if started is null then return '{}'; end if;
-    perform plans_lay_out(array(select a.id from unnest(started) a));
     news := array(select row(k.kind, false, a.actor, a.id, null, null, null, null, case when k.kind = 'run.planned' then jsonb_build_object('plan', r.plan_digest) end)::new_event
                     from unnest(started) a join runs r on r.id = a.id, lateral (values ('run.planned'), ('run.started')) k(kind) order by a.id, k.kind);
-    return news || runs_advance(started);
+    return news || plans_lay_out(started);
 end $$;
 
--- plans_lay_out inserts the stages and tasks of runs. Internal.
-create function otto.plans_lay_out(ids bigint[])
-returns void language plpgsql as $$
+-- plans_lay_out inserts the stages and tasks of runs. A first stage that has tasks starts in the same breath, since nothing has
+-- failed before it: to insert a row as it will be costs half of inserting and moving it. Any other beginning is runs_advance's. Internal.
+create function otto.plans_lay_out(started otto.act[])
+returns otto.new_event[] language plpgsql as $$
+declare news new_event[]; left_over act[]; now timestamptz := clock();
 begin
-    insert into stages (run_id, index, name, mode, always, tasks_left)
-    select r.id, s.n - 1, s.body ->> 'name', s.body ->> 'mode', coalesce((s.body ->> 'always')::boolean, false),
-           json_array_length(s.body -> 'tasks')
-      from runs r join plans p on p.digest = r.plan_digest, json_array_elements(p.body -> 'stages') with ordinality s(body, n)
-     where r.id = any(ids);
+    insert into stages (run_id, index, name, mode, always, tasks_left, state, started_at)
+    select r.id, s.n - 1, s.body ->> 'name', s.body ->> 'mode', coalesce((s.body ->> 'always')::boolean, false), t.n,
+           case when s.n = 1 and t.n > 0 then 'running' else 'waiting' end, case when s.n = 1 and t.n > 0 then now end
+      from unnest(started) a join runs r on r.id = a.id join plans p on p.digest = r.plan_digest
+     cross join json_array_elements(p.body -> 'stages') with ordinality s(body, n)
+     cross join lateral (select json_array_length(s.body -> 'tasks') as n) t
+     order by r.id, s.n;
 
-    insert into tasks (run_id, stage_id, stage_index, index, name, requires, always, allow_failure)
-    select r.id, s.id, t.stage_index, t.task_index, t.spec ->> 'name', coalesce(t.spec -> 'requires', '{}')::jsonb,
-           s.always or coalesce((t.spec ->> 'always')::boolean, false), coalesce((t.spec ->> 'allow_failure')::boolean, false)
-      from runs r
-      join plan_tasks t on t.plan_digest = r.plan_digest
-      join stages s on s.run_id = r.id and s.index = t.stage_index
-     where r.id = any(ids)
-     order by r.id, t.stage_index, t.task_index;
+    with t as (
+        insert into tasks (run_id, stage_id, stage_index, index, name, requires, always, allow_failure, state, ready_at)
+        select r.id, s.id, t.stage_index, t.task_index, t.spec ->> 'name', coalesce(t.spec -> 'requires', '{}')::jsonb,
+               s.always or coalesce((t.spec ->> 'always')::boolean, false), coalesce((t.spec ->> 'allow_failure')::boolean, false),
+               case when b.begins then 'ready' else 'waiting' end, case when b.begins then now end
+          from unnest(started) a join runs r on r.id = a.id
+          join plan_tasks t on t.plan_digest = r.plan_digest
+          join stages s on s.run_id = r.id and s.index = t.stage_index
+         cross join lateral (select s.state = 'running' and (s.mode <> 'linear' or t.task_index = 0) as begins) b
+         order by r.id, t.stage_index, t.task_index
+        returning run_id, stage_id, id, state
+    )
+    select array_agg(row('task.ready', false, a.actor, t.run_id, t.stage_id, t.id, null, null, null)::new_event order by t.id)
+      into news from t join unnest(started) a on a.id = t.run_id where t.state = 'ready';
+    perform wake('ready');
+    news := array(select row('stage.started', false, a.actor, s.run_id, s.id, null, null, null, null)::new_event
+                    from unnest(started) a join stages s on s.run_id = a.id and s.state = 'running' order by a.id) || news;
+    select array_agg(a) into left_over from unnest(started) a where not exists (select from stages s where s.run_id = a.id and s.state = 'running');
+    return news || runs_advance(left_over);
 end $$;
 
 -- run_fail: pending → failed. The source cannot be planned.
@@ -144,6 +158,7 @@ create function otto.runs_advance(acts otto.act[])
 returns otto.new_event[] language plpgsql as $$
 declare crossings crossing[];
 begin
+    if acts is null then return '{}'; end if;
     crossings := array(
         select row(r.id, b.go, n.id, n.index, a.actor)::crossing
           from unnest(acts) a join runs r on r.id = a.id,

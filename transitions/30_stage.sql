@@ -40,10 +40,8 @@ begin
       join tasks t on t.run_id = s.run_id and t.stage_index = s.index and t.index <= coalesce(f.index, 2147483647) and t.state = 'waiting';
     news := tasks_skip(passed) || tasks_ready(ready);
     if passed is null then return news; end if;
-    update stages s set tasks_left = tasks_left - p.tasks
-      from (select t.stage_id, count(*)::int as tasks from unnest(passed) a join tasks t on t.id = a.id group by t.stage_id) p
-     where s.id = p.stage_id;
-    return news || stages_finish(array(select row(o.stage_id, o.actor)::act from unnest(opened) o));
+    return news || stages_settle(array(
+        select row(t.stage_id, count(*), 0, false, max(a.actor))::settled from unnest(passed) a join tasks t on t.id = a.id group by t.stage_id order by t.stage_id));
 end $$;
 
 -- stages_pass: waiting → skipped, or succeeded where a stage that would run has no tasks. All before where the run goes on.
@@ -67,21 +65,32 @@ begin
                            from unnest(passed) p join stages s on s.id = p.id order by s.run_id, s.index);
 end $$;
 
--- stages_settle counts tasks that became final. The last one ends the stage and lets the run go on.
+-- stages_settle counts tasks that became final. With the last one a stage ends: running → the worst outcome of its tasks;
+-- waiting → aborted, when an abort took all of them. Then its run goes on. While tasks are left, a linear stage does.
 create function otto.stages_settle(finals otto.settled[])
 returns otto.new_event[] language plpgsql as $$
-declare ended act[]; following crossing[];
+declare news new_event[]; following crossing[]; moved act[];
 begin
+    if coalesce(cardinality(finals), 0) = 0 then return '{}'; end if;
     with u as (
-        update stages s set tasks_left = s.tasks_left - f.tasks, severity = greatest(s.severity, f.worst), warnings = s.warnings or f.warned
-          from unnest(finals) f where s.id = f.stage_id
-        returning s.*, f.actor
+        update stages s set tasks_left = s.tasks_left - f.tasks, severity = greatest(s.severity, f.worst), warnings = s.warnings or f.warned,
+               state = case when s.tasks_left = f.tasks then state_of(greatest(s.severity, f.worst)) else s.state end,
+               finished_at = case when s.tasks_left = f.tasks then clock() end
+          from unnest(finals) f where s.id = f.stage_id and s.state in ('waiting', 'running')
+        returning s.*, f.actor, s.tasks_left = 0 as ended
+    ), r as (
+        update runs r set severity = greatest(r.severity, x.worst), warnings = r.warnings or x.warned
+          from (select u.run_id, max(u.severity) as worst, bool_or(u.warnings) as warned from u where u.ended group by u.run_id) x where r.id = x.run_id
     )
-    select array_agg(row(u.id, u.actor)::act order by u.id) filter (where u.tasks_left = 0),
+    select array_agg(row('stage.' || u.state, true, u.actor, u.run_id, u.id, null, null, null, jsonb_build_object('warnings', nullif(u.warnings, false)))::new_event
+                     order by u.run_id, u.index) filter (where u.ended),
+           array_agg(distinct row(u.run_id, u.actor)::act) filter (where u.ended),
            array_agg(row(u.run_id, continues(severity_before(u.run_id, u.index)), u.id, u.index, u.actor)::crossing order by u.id)
              filter (where u.tasks_left > 0 and u.mode = 'linear' and u.state = 'running')
-      into ended, following from u;
-    return stages_follow(following) || stages_finish(ended);
+      into news, moved, following from u;
+    news := stages_follow(following) || news;
+    if moved is null then return news; end if;
+    return news || runs_advance(array(select distinct on (m.id) m from unnest(moved) m order by m.id));
 end $$;
 
 -- stages_follow goes on with linear stages that have no task at work. Internal.
@@ -93,26 +102,4 @@ begin
         select f from unnest(following) f
          where not exists (select from tasks t where t.run_id = f.run_id and t.stage_index = f.index
                               and t.state not in ('waiting', 'succeeded', 'unstable', 'failed', 'aborted', 'skipped'))));
-end $$;
-
--- stages_finish: running → the worst outcome of its tasks; waiting → aborted, when an abort took all of them. Does
--- nothing while tasks are left.
-create function otto.stages_finish(acts otto.act[])
-returns otto.new_event[] language plpgsql as $$
-declare news new_event[]; moved act[];
-begin
-    if acts is null then return '{}'; end if;
-    with u as (
-        update stages s set state = state_of(s.severity), finished_at = clock()
-          from unnest(acts) a where s.id = a.id and s.state in ('waiting', 'running') and s.tasks_left = 0
-        returning s.*, a.actor
-    ), r as (
-        update runs r set severity = greatest(r.severity, x.worst), warnings = r.warnings or x.warned
-          from (select u.run_id, max(u.severity) as worst, bool_or(u.warnings) as warned from u group by u.run_id) x where r.id = x.run_id
-    )
-    select array_agg(row('stage.' || u.state, true, u.actor, u.run_id, u.id, null, null, null, jsonb_build_object('warnings', nullif(u.warnings, false)))::new_event order by u.run_id, u.index),
-           array_agg(distinct row(u.run_id, u.actor)::act)
-      into news, moved from u;
-    if moved is null then return '{}'; end if;
-    return news || runs_advance(array(select distinct on (m.id) m from unnest(moved) m order by m.id));
 end $$;

@@ -49,7 +49,7 @@ func TestInternalsKeepWhatIsFinal(t *testing.T) {
 	w.work(agent, nil)
 	before, events := w.states(run), w.count("select count(*) from events")
 	for _, call := range []string{
-		"otto.stages_start(array[row(s.run_id, true, s.id, s.index, 't')::otto.crossing])", "otto.stages_finish(array[row(s.id, 't')::otto.act])",
+		"otto.stages_start(array[row(s.run_id, true, s.id, s.index, 't')::otto.crossing])",
 		"otto.tasks_open(array[row(s.run_id, true, s.id, s.index, 't')::otto.crossing])",
 		"otto.stages_follow(array[row(s.run_id, true, s.id, s.index, 't')::otto.crossing])",
 		"otto.stages_settle(array[row(s.id, 0, 4, false, 't')::otto.settled])",
