@@ -45,7 +45,7 @@ func (q *Queries) LogAppend(ctx context.Context, arg LogAppendParams) (int32, er
 }
 
 const logChunks = `-- name: LogChunks :many
-select c.seq, c.first_byte, c.bytes, c.first_line, c.lines, c.segments, c.data
+select c.seq, c.first_byte, c.bytes, c.first_line, c.lines, c.segments, otto.log_data(c.lease_id, c.seq, c.data)::bytea as data
   from (select k.seq, k.at, sum(k.bytes) over (order by k.seq) - k.bytes as before from log_chunks k
          where k.lease_id = $1::uuid and k.seq >= $2::int and k.seq < $2::bigint + $3::int) w
   join log_chunks c on c.lease_id = $1::uuid and c.seq = w.seq and c.at = w.at
@@ -163,7 +163,7 @@ func (q *Queries) LogCompact(ctx context.Context, arg LogCompactParams) ([]Lease
 }
 
 const logIndex = `-- name: LogIndex :many
-select seq, first_byte, bytes, first_line, lines, segments, length(data)::int as stored from log_chunks
+select seq, first_byte, bytes, first_line, lines, segments, length(otto.log_data(lease_id, seq, data))::int as stored from log_chunks
  where lease_id = $1::uuid order by seq
 `
 

@@ -13,7 +13,7 @@ select * from otto.log_compact(@lease::uuid, @object::text, @index_at::bigint);
 -- name: LogChunks :many
 -- LogChunks reads chunks of a log from a number on: as many as begin within so many raw bytes, if that is not 0. Their data
 -- are fetched last, so those beyond cost nothing.
-select c.seq, c.first_byte, c.bytes, c.first_line, c.lines, c.segments, c.data
+select c.seq, c.first_byte, c.bytes, c.first_line, c.lines, c.segments, otto.log_data(c.lease_id, c.seq, c.data)::bytea as data
   from (select k.seq, k.at, sum(k.bytes) over (order by k.seq) - k.bytes as before from log_chunks k
          where k.lease_id = sqlc.arg(lease)::uuid and k.seq >= sqlc.arg(from_seq)::int and k.seq < sqlc.arg(from_seq)::bigint + sqlc.arg(at_most)::int) w
   join log_chunks c on c.lease_id = sqlc.arg(lease)::uuid and c.seq = w.seq and c.at = w.at
@@ -21,5 +21,5 @@ select c.seq, c.first_byte, c.bytes, c.first_line, c.lines, c.segments, c.data
 
 -- name: LogIndex :many
 -- LogIndex reads where the chunks of a log begin, without their bytes.
-select seq, first_byte, bytes, first_line, lines, segments, length(data)::int as stored from log_chunks
+select seq, first_byte, bytes, first_line, lines, segments, length(otto.log_data(lease_id, seq, data))::int as stored from log_chunks
  where lease_id = @lease::uuid order by seq;

@@ -15,12 +15,22 @@ begin
     if not found then return log_wanted(lease, epoch, agent, seq, data); end if;
 
     insert into log_chunks (lease_id, seq, at, first_byte, bytes, first_line, lines, segments, data)
-    values (lease, seq, clock(), l.log_bytes - log_append.bytes, log_append.bytes, l.log_lines - lines, lines, segments, data);
+    values (lease, seq, clock(), l.log_bytes - log_append.bytes, log_append.bytes, l.log_lines - lines, lines, segments, '');
+    insert into log_parts (lease_id, seq, part, data)
+    select lease, seq, n, substring(log_append.data from 8000 * n + 1 for 8000) from generate_series(0, (length(log_append.data) + 7999) / 8000 - 1) n;
     if l.log_done_at is not null then
         perform enqueue('log_compact', jsonb_build_object('lease', lease));
     end if;
     perform wake('log');
     return l.log_chunks;
+end $$;
+
+-- log_data puts the data of a chunk together. Chunks from before there were parts have them in their own row.
+create function otto.log_data(lease uuid, seq int, own bytea)
+returns bytea language plpgsql stable as $$
+begin
+    return own || coalesce((select string_agg(p.data, '' order by p.part) from public.log_parts p
+                             where p.lease_id = lease and p.seq = log_data.seq), '');
 end $$;
 
 -- log_wanted answers a chunk that was not taken: with the number of the one that is wanted, or a refusal. Internal.
@@ -33,7 +43,7 @@ begin
      where id = lease and epoch = log_wanted.epoch and agent_id = agent and (end_reason is null or end_reason in ('finished', 'released'))
        and (log_done_at is null or seq < log_chunks);
     if not found then perform refuse_lease(lease, epoch, agent, 'append to its log'); end if;
-    if exists (select from log_chunks c where c.lease_id = lease and c.seq = log_wanted.seq and c.data <> log_wanted.data) then
+    if exists (select from log_chunks c where c.lease_id = lease and c.seq = log_wanted.seq and log_data(lease, c.seq, c.data) <> log_wanted.data) then
         raise exception 'chunk % of the log of task % was sent before with other bytes', seq, l.task_id using errcode = 'OT409';
     end if;
     return l.log_chunks;
@@ -48,6 +58,7 @@ begin
      where id = lease and log_done_at is not null and log_object is null
     returning * into l;
     if not found then return; end if;
+    delete from log_parts p where p.lease_id = lease;
     delete from log_chunks c where c.lease_id = lease;
     return next l;
 end $$;

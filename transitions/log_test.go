@@ -3,6 +3,7 @@ package transitions_test
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -64,6 +65,49 @@ func TestLogAppend(t *testing.T) {
 	}
 	if n := w.count("select count(*) from log_chunks"); n != 0 {
 		t.Errorf("%d chunks left", n)
+	}
+}
+
+// Data of any size come back as they were, also those from before they were cut into parts.
+func TestLogParts(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.run("steps: [{sh: a}]")
+	l := w.leaseOne(w.agent(`{}`))
+	var want []string
+	for seq, size := range []int{0, 1, 7999, 8000, 8001, 16_000, 250_000} {
+		data := strings.Repeat(fmt.Sprint(seq), size)
+		want = append(want, data)
+		for range 2 {
+			if next := must[int32](t)(w.append(l, seq, data)); next != int32(seq+1) {
+				t.Errorf("%d bytes: chunk %d is wanted", size, next)
+			}
+		}
+		if size > 0 {
+			_, err := w.append(l, seq, data[1:]+"x")
+			wantRefusal(t, err, db.Conflict, "was sent before with other bytes")
+		}
+	}
+	w.exec("update log_chunks set data = 'inline' where seq = 3")
+	w.exec("delete from log_parts where seq = 3")
+	want[3] = "inline"
+	rows := must[[]db.LogChunksRow](t)(w.q.LogChunks(w.ctx(), db.LogChunksParams{Lease: l.ID, AtMost: 10}))
+	if len(rows) != len(want) {
+		t.Fatalf("%d chunks, want %d", len(rows), len(want))
+	}
+	for i, row := range rows {
+		if string(row.Data) != want[i] {
+			t.Errorf("chunk %d has %d bytes, want %d", i, len(row.Data), len(want[i]))
+		}
+	}
+	first := must[[]db.LogChunksRow](t)(w.q.LogChunks(w.ctx(), db.LogChunksParams{Lease: l.ID, FromSeq: 2, AtMost: 10, MostBytes: 8000}))
+	if len(first) != 2 || first[0].Seq != 2 {
+		t.Errorf("%d chunks begin within 8000 bytes of chunk 2, want 2", len(first))
+	}
+	w.finishWithLog(l, len(want), 1)
+	must[[]db.Lease](t)(w.q.LogCompact(w.ctx(), db.LogCompactParams{Lease: l.ID, Object: "logs/x", IndexAt: 3}))
+	if n := w.count("select count(*) from log_parts"); n != 0 {
+		t.Errorf("%d parts left", n)
 	}
 }
 
