@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"slices"
 )
 
 const figGrowth = "no history → the largest, the change of statements, buffers or planning that is greatest"
@@ -15,7 +14,7 @@ type era struct {
 	name   string
 	course *course
 
-	statements, buffers, plan, took samples // for each task
+	statements, sent, buffers, plan, took samples // for each task
 }
 
 // growth measures what a task costs in databases with more and more history, in turns.
@@ -47,13 +46,22 @@ func (s *session) growth(ctx context.Context) error {
 		s.report.add("growth", "execution, "+e.name, "ms/task", e.took)
 	}
 	empty, largest := eras[0], eras[len(s.size.history)-1]
-	// A cost that falls is as strange as one that grows: then the small database is treated badly.
-	change := func(from, to samples) float64 { return math.Abs(to.median()/from.median() - 1) }
-	most := slices.Max([]float64{
-		change(empty.statements, largest.statements), change(empty.buffers, largest.buffers), change(empty.plan, largest.plan),
-	})
+	most := max(change(empty.statements, largest.statements), change(empty.buffers, largest.buffers), empty.planning(largest))
 	s.report.add("growth", figGrowth, "%", samples{100 * most})
+	if err := s.retention(ctx, largest); err != nil {
+		return fmt.Errorf("measure retention: %w", err)
+	}
 	return s.pg.counting(ctx, false)
+}
+
+// change says how far a cost is from another. One that falls is as strange as one that grows: then the small database is
+// treated badly.
+func change(from, to samples) float64 { return math.Abs(to.median()/from.median() - 1) }
+
+// planning says how much more, or less, is planned in another era, as a share of what a task takes. Statements are planned
+// once for each session, so a task's part is microseconds, and the quotient of two such figures says nothing.
+func (e *era) planning(to *era) float64 {
+	return math.Abs(to.plan.median()-e.plan.median()) / e.took.median()
 }
 
 // live measures one turn. What is counted begins after connections and plans are warm.
@@ -66,6 +74,7 @@ func (e *era) live(ctx context.Context) error {
 		return err
 	}
 	e.statements = append(e.statements, got.each(float64(got.spent.All)))
+	e.sent = append(e.sent, got.each(float64(got.spent.Statements)))
 	e.buffers = append(e.buffers, got.each(float64(got.spent.Buffers)))
 	e.plan = append(e.plan, got.each(got.spent.PlanMS))
 	e.took = append(e.took, got.each(got.spent.MS))
@@ -101,6 +110,9 @@ func (s *session) newEra(ctx context.Context, name string, p past) (_ *era, err 
 			r.stop()
 		}
 	}()
+	if err = r.keep(ctx, "null"); err != nil {
+		return nil, err
+	}
 	if e.course.herd, err = r.newHerd(ctx, herdSize{noopAgents, noopCapacity, "noop"}, nil); err != nil {
 		return nil, err
 	}

@@ -87,6 +87,8 @@ func kinds() []kind {
 	}
 	runs, leases := next("id"), next("task_id", "run_id")
 	runs["uuid"], leases["id"] = "gen_random_uuid()", "md5('bench' || g)::uuid"
+	// They ended long ago, one after the other, so that retention has something to do once it is switched on.
+	runs["finished_at"] = "t.finished_at - interval '1 year' + g * interval '1 second'"
 	events := next("run_id", "stage_id", "task_id")
 	events["id"] = "t.id + g * (select count(*) from events where run_id = $1)"
 	return []kind{

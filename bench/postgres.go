@@ -123,7 +123,10 @@ type work struct {
 	Buffers    int64   // pages touched by those that Otto sent
 }
 
-// work reads the counters; statements are those of Otto's role in the database named.
+// retiring matches the statements with which a worker deletes what is over. They are not what a task costs.
+const retiring = `otto\.((runs|plans|sources|events|objects)_prune|logs_expire|objects_take)\(`
+
+// work reads the counters; statements are those of Otto's role in the database named, retention's aside.
 func (p *postgres) work(ctx context.Context, database string) (w work, err error) {
 	const query = `
 select pg_current_wal_lsn() - '0/0'::pg_lsn, pg_snapshot_xmax(pg_current_snapshot())::text::bigint,
@@ -131,9 +134,10 @@ select pg_current_wal_lsn() - '0/0'::pg_lsn, pg_snapshot_xmax(pg_current_snapsho
        coalesce(sum(s.total_exec_time) filter (where s.toplevel), 0)::float8, coalesce(sum(s.total_plan_time), 0)::float8,
        coalesce(sum(s.shared_blks_hit + s.shared_blks_read) filter (where s.toplevel), 0)::bigint
   from pg_database d left join pg_stat_statements s on s.dbid = d.oid and s.userid in (select oid from pg_roles where rolname in ($2, $3))
+       and not (s.toplevel and s.query ~ $4)
  where d.datname = $1`
 	w.At = time.Now()
-	err = p.admin.QueryRow(ctx, query, database, migrations.App, migrations.Owner).
+	err = p.admin.QueryRow(ctx, query, database, migrations.App, migrations.Owner, retiring).
 		Scan(&w.WAL, &w.Writes, &w.Statements, &w.All, &w.MS, &w.PlanMS, &w.Buffers)
 	return w, err
 }

@@ -46,6 +46,7 @@ func rules() []rule {
 		{"submit → first instruction, 30 % load, p99", "latency", figFirst + load30, p99, "ms", 150, 50},
 		{"stage → next stage, idle, p50", "latency", figStage + idle, middle, "ms", 10, 4},
 		{"cost per task, empty → largest history", "growth", figGrowth, middle, "%", 10, 1},
+		{"cost per task, retention at rest → at work", "growth", figRetention, middle, "%", 10, 1},
 		{"queries of 1,000 idle agents", "fleet", "queries, 1000 agents", middle, "/s", 5, 1},
 		{"log, one stream", "logs", figLogRate, middle, "MB/s", 60, 130},
 		{"log, bytes to Postgres per raw byte", "logs", figLogBytes, middle, "", 0.2, 0.1},
