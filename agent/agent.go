@@ -10,6 +10,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"runtime"
 	"sync"
 	"time"
 
@@ -25,6 +26,7 @@ type Agent struct {
 	settings client.AgentSettings
 
 	control *client.Client // work, orders, reports
+	reports *client.Reporter
 	pulse   *client.Client // heartbeats
 	logs    *client.Client // logs and sources: bulk
 	pools   []*http.Transport
@@ -62,7 +64,7 @@ func New(cfg Config) (*Agent, error) {
 	}
 	// A window of one chunk is all that a frame can use. The level takes twice the time of the fastest, about 5 ms for a MiB,
 	// and makes what the database has to write 6 % less.
-	zip, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(1<<20), zstd.WithEncoderLevel(zstd.SpeedBetterCompression))
+	zip, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(min(runtime.GOMAXPROCS(0), 4)), zstd.WithWindowSize(1<<20), zstd.WithEncoderLevel(zstd.SpeedBetterCompression))
 	if err != nil {
 		return nil, err
 	}
@@ -221,6 +223,7 @@ func (a *Agent) dial(token string) (err error) {
 			return err
 		}
 	}
+	a.reports = client.NewReporter(a.control)
 	return nil
 }
 
@@ -238,6 +241,9 @@ func (a *Agent) client(token string) (*client.Client, error) {
 }
 
 func (a *Agent) hangUp() {
+	if a.reports != nil {
+		a.reports.Stop()
+	}
 	for _, pool := range a.pools {
 		pool.CloseIdleConnections()
 	}

@@ -49,7 +49,7 @@ func (t *task) finish(ctx context.Context, total client.LogTotal) error {
 	result.Outcome, result.Reason = t.outcome()
 	var state client.LeaseState
 	err := t.agent.insist(ctx, "finish", func(ctx context.Context) (err error) {
-		state, err = t.agent.control.LeaseFinish(ctx, t.lease.ID, result)
+		state, err = t.agent.reports.LeaseFinish(ctx, t.lease.ID, result)
 		return err
 	})
 	if err == nil {

@@ -187,7 +187,7 @@ func (t *task) start(ctx context.Context) error {
 	}
 	t.journal.restart()
 	return t.agent.insist(ctx, "start", func(ctx context.Context) error {
-		_, err := t.agent.control.LeaseStart(ctx, t.lease.ID, report)
+		_, err := t.agent.reports.LeaseStart(ctx, t.lease.ID, report)
 		return err
 	})
 }

@@ -17,7 +17,10 @@ type Reporter struct {
 	alone    bool // the server is older than lease-report
 	starts   []saying[LeaseStarted]
 	finishes []saying[LeaseFinished]
-	group    sync.WaitGroup
+
+	stop  func()
+	quit  chan struct{}
+	group sync.WaitGroup
 }
 
 // saying is a report that somebody waits for.
@@ -40,7 +43,17 @@ const (
 )
 
 // NewReporter makes a reporter that sends through c.
-func NewReporter(c *Client) *Reporter { return &Reporter{client: c} }
+func NewReporter(c *Client) *Reporter {
+	r := &Reporter{client: c, quit: make(chan struct{})}
+	r.stop = sync.OnceFunc(func() { close(r.quit) })
+	return r
+}
+
+// Stop gives up the request that is under way, if any, and returns once it has ended. It may be called twice.
+func (r *Reporter) Stop() {
+	r.stop()
+	r.group.Wait()
+}
 
 // LeaseStart says that the work of a lease begins.
 func (r *Reporter) LeaseStart(ctx context.Context, lease string, start LeaseStart) (LeaseState, error) {
@@ -59,9 +72,6 @@ func (r *Reporter) LeaseFinish(ctx context.Context, lease string, finish LeaseFi
 	}
 	return s.wait(ctx)
 }
-
-// Wait returns once no request is under way.
-func (r *Reporter) Wait() { r.group.Wait() }
 
 // wait answers what was heard, or why nobody waits any more; then the report may or may not have been taken.
 func (s saying[R]) wait(ctx context.Context) (LeaseState, error) {
@@ -107,6 +117,13 @@ func (r *Reporter) run(ctx context.Context) {
 func (r *Reporter) exchange(ctx context.Context, starts []saying[LeaseStarted], finishes []saying[LeaseFinished]) {
 	ctx, cancel := context.WithTimeout(ctx, reportPatience)
 	defer cancel()
+	r.group.Go(func() {
+		select {
+		case <-r.quit:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
 	answer, err := r.client.LeaseReport(ctx, LeaseReports{reportsIn(starts), reportsIn(finishes)})
 	if IsStatus(err, http.StatusNotFound) || IsStatus(err, http.StatusMethodNotAllowed) {
 		r.mu.Lock()

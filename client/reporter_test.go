@@ -78,7 +78,7 @@ func TestReporterSendsTogether(t *testing.T) {
 	}
 	close(begin)
 	wg.Wait()
-	r.Wait()
+	r.Stop()
 	if len(requests) != 2 || len(requests[0].Starts) != 1 || len(requests[1].Starts) != 8 || len(requests[1].Finishes) != 9 {
 		t.Errorf("%d requests: %+v", len(requests), requests)
 	}
