@@ -17,6 +17,8 @@ type attendant struct {
 	reports *json.Decoder // from link
 	words   *os.File      // the keeper's standard error: why it died, if it was its own fault
 
+	since time.Time // it waits
+
 	mu      sync.Mutex // held while something is sent
 	serving *process   // nil between steps
 }

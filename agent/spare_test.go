@@ -44,6 +44,40 @@ func TestSpareKilled(t *testing.T) {
 	}
 }
 
+func TestSurplusKeepersEnd(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	ages := []time.Duration{5 * spareIdle, 2 * spareIdle, spareIdle, spareIdle / 2, 0}
+	tests := []struct {
+		name       string
+		ages       []time.Duration // of those that wait, the longest first
+		idle, left int
+		more       bool
+	}{
+		{"none", nil, 0, 0, false},
+		{"one_always_waits", ages[:1], 0, 1, false},
+		{"all_old", ages[:3], 2, 1, false},
+		{"some_young", ages, 3, 2, true},
+		{"all_young", ages[3:], 0, 2, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := spare{closing: make(chan struct{})}
+			for _, age := range tt.ages {
+				s.waiting = append(s.waiting, &attendant{since: now.Add(-age)})
+			}
+			idle, more := s.surplus(now)
+			if len(idle) != tt.idle || len(s.waiting) != tt.left || more != tt.more {
+				t.Errorf("%d end, %d wait, more %v", len(idle), len(s.waiting), more)
+			}
+			if goesOn := s.closing != nil; goesOn != more {
+				t.Errorf("it goes on: %v", goesOn)
+			}
+		})
+	}
+}
+
 // echo runs a step and gives its output.
 func echo(t *testing.T, a *Agent) string {
 	t.Helper()

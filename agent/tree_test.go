@@ -3,9 +3,11 @@ package agent_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -40,6 +42,23 @@ func marked(mark string) (pids []string) {
 		}
 	}
 	return pids
+}
+
+// childrenOf gives the children of a process.
+func childrenOf(pid int) (children []string) {
+	paths, _ := filepath.Glob("/proc/[0-9]*/status")
+	for _, path := range paths {
+		if status, err := os.ReadFile(path); err == nil && bytes.Contains(status, fmt.Appendf(nil, "\nPPid:\t%d\n", pid)) {
+			children = append(children, strings.Split(path, "/")[2])
+		}
+	}
+	return children
+}
+
+// alive says whether a process is there and no zombie, which a busy machine may reap late.
+func alive(pid string) bool {
+	status, err := os.ReadFile("/proc/" + pid + "/status")
+	return err == nil && !bytes.Contains(status, []byte("\nState:\tZ"))
 }
 
 // tree is a script that starts processes in all the ways that make them hard to find, and hangs.
@@ -136,14 +155,20 @@ func TestKilledAgentLeavesNoProcess(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	cfg := config(t, s)
+	cfg.Capacity = 2
 	cmd := startProcess(t, cfg)
 	spec, mark := treeTask(t)
 	rec := s.give(spec)
 	ready(t, s, rec, mark)
+	keepers := childrenOf(cmd.Process.Pid)
+	if len(keepers) < 2 { // one that has the step, and one that waits
+		t.Fatalf("there are the keepers %v", keepers)
+	}
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	until(t, 2*time.Second, "the end of all processes of the step", func() bool { return len(marked(mark)) == 0 })
+	until(t, 2*time.Second, "the end of all keepers", func() bool { return !slices.ContainsFunc(keepers, alive) })
 
 	_ = cmd.Wait()
 	next := run(t, s, func(c *agent.Config) { c.WorkDir = cfg.WorkDir })
