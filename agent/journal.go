@@ -22,8 +22,8 @@ const (
 	mergeWithin = 250 * time.Millisecond
 )
 
-// journal is the log of one task. It cuts what is written to it into chunks and puts them into the spool. In memory is
-// only the chunk being filled.
+// journal is the log of one task. It cuts what is written to it into chunks and puts them into the spool. In memory are
+// only the chunk being filled, and the one before, which is packed meanwhile: a step need not wait for that.
 type journal struct {
 	began  time.Time
 	limit  int   // raw bytes of a chunk
@@ -35,18 +35,24 @@ type journal struct {
 
 	mu       sync.Mutex
 	bytes    []byte
+	other    []byte // the buffer of the chunk that is packed
 	segments []client.Segment
 	timer    *time.Timer
-	total    client.LogTotal
-	sum      hash.Hash
 	room     int64 // raw bytes of output that the log still takes
 	toldCut  bool
 	sealed   bool
-	err      error // that broke the spool
+
+	packed chan struct{} // closed when the chunk before is in the spool, or never will be; only then may one touch
+	total  client.LogTotal
+	sum    hash.Hash
+	err    error // that broke the spool
 }
 
 func newJournal(s *spool, zip *zstd.Encoder, limit int, most int64) *journal {
-	return &journal{began: time.Now(), limit: limit, most: most, room: most, spool: s, zip: zip, sum: sha256.New(), broken: func(error) {}}
+	j := &journal{began: time.Now(), limit: limit, most: most, room: most, spool: s, zip: zip, sum: sha256.New(), broken: func(error) {}}
+	j.packed = make(chan struct{})
+	close(j.packed)
+	return j
 }
 
 // restart makes now the moment from which segments count their time.
@@ -124,6 +130,7 @@ func (j *journal) seal() (client.LogTotal, error) {
 	defer j.mu.Unlock()
 	if !j.sealed {
 		j.cut()
+		<-j.packed
 		j.sealed = true
 		j.total.SHA256 = hex.EncodeToString(j.sum.Sum(nil))
 		j.spool.seal()
@@ -157,7 +164,7 @@ func (j *journal) flush() {
 	j.cut()
 }
 
-// cut puts the pending chunk, if there is one, into the spool.
+// cut has the pending chunk, if there is one, put into the spool, once the one before is there.
 func (j *journal) cut() {
 	if j.timer != nil {
 		j.timer.Stop()
@@ -166,40 +173,46 @@ func (j *journal) cut() {
 	if len(j.segments) == 0 {
 		return
 	}
+	<-j.packed
 	if j.err == nil {
-		j.store()
+		raw, segments, packed := j.bytes, j.segments, make(chan struct{})
+		j.bytes, j.other, j.packed = j.other, raw, packed
+		go func() {
+			defer close(packed)
+			j.store(raw, segments)
+		}()
 	}
 	j.bytes, j.segments = j.bytes[:0], nil
 }
 
-// store puts the pending chunk into the spool. A log with a hole is worth nothing: the first failure is the last try.
-func (j *journal) store() {
-	frame, err := j.chunk().Frame()
+// store puts a chunk into the spool. A log with a hole is worth nothing: the first failure is the last try.
+func (j *journal) store(raw []byte, segments []client.Segment) {
+	frame, err := j.chunk(raw, segments).Frame()
 	if err == nil {
-		err = j.spool.append(frame, len(j.bytes))
+		err = j.spool.append(frame, len(raw))
 	}
 	if err != nil {
 		j.err = fmt.Errorf("cannot spool the log: %w", err)
 		j.broken(j.err)
 		return
 	}
-	j.sum.Write(j.bytes)
-	j.total.Bytes += int64(len(j.bytes))
+	j.sum.Write(raw)
+	j.total.Bytes += int64(len(raw))
 	j.total.Chunks++
 }
 
 // chunk is what goes over the wire: a zstd frame, unless that is longer than the bytes as they are.
-func (j *journal) chunk() client.LogChunk {
+func (j *journal) chunk(raw []byte, segments []client.Segment) client.LogChunk {
 	c := client.LogChunk{
 		Epoch:    j.epoch,
 		Seq:      j.total.Chunks,
 		Encoding: "zstd",
-		Bytes:    len(j.bytes),
-		Segments: j.segments,
-		Data:     j.zip.EncodeAll(j.bytes, nil),
+		Bytes:    len(raw),
+		Segments: segments,
+		Data:     j.zip.EncodeAll(raw, nil),
 	}
-	if len(c.Data) >= len(j.bytes) {
-		c.Encoding, c.Data = "identity", j.bytes
+	if len(c.Data) >= len(raw) {
+		c.Encoding, c.Data = "identity", raw
 	}
 	return c
 }
