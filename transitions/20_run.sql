@@ -92,8 +92,8 @@ begin
       into news from t join unnest(started) a on a.id = t.run_id where t.state = 'ready';
     perform wake('ready');
     news := array(select row('stage.started', false, a.actor, s.run_id, s.id, null, null, null, null)::new_event
-                    from unnest(started) a join stages s on s.run_id = a.id and s.state = 'running' order by a.id) || news;
-    select array_agg(a) into left_over from unnest(started) a where not exists (select from stages s where s.run_id = a.id and s.state = 'running');
+                    from unnest(started) a join stages s on s.run_id = a.id and s.index = 0 where s.state = 'running' order by a.id) || news;
+    select array_agg(a) into left_over from unnest(started) a where (select s.state from stages s where s.run_id = a.id and s.index = 0) is distinct from 'running';
     return news || runs_advance(left_over);
 end $$;
 
@@ -169,7 +169,8 @@ begin
                 where s.run_id = r.id and s.state = 'waiting'
                   and exists (select from tasks t where t.run_id = r.id and t.stage_index = s.index and (b.go or t.always))
                 order by s.index limit 1) n on true
-         where r.finished_at is null and not exists (select from stages s where s.run_id = r.id and s.state = 'running')
+         where r.state not in ('succeeded', 'unstable', 'failed', 'aborted', 'skipped')
+           and (select s.id from stages s where s.run_id = r.id and s.state = 'running' limit 1) is null
          order by r.id);
     if cardinality(crossings) = 0 then return '{}'; end if;
     return stages_pass(crossings)
@@ -184,7 +185,7 @@ declare news new_event[];
 begin
     if cardinality(crossings) = 0 then return '{}'; end if;
     with u as (
-        update runs r set state = state_of(case when exists (select from stages s where s.run_id = r.id) then r.severity else 1::smallint end),
+        update runs r set state = state_of(case when (select s.id from stages s where s.run_id = r.id limit 1) is null then 1::smallint else r.severity end),
                           finished_at = clock()
           from unnest(crossings) c where r.id = c.run_id
         returning r, c.actor

@@ -10,7 +10,7 @@ begin
            set ended_at = clock(), end_reason = why, exit_code = r.exit_code,
                log_want = (r.log ->> 'chunks')::int, log_total = (r.log ->> 'bytes')::bigint, log_sha256 = r.log ->> 'sha256',
                log_done_at = case when coalesce((r.log ->> 'chunks')::int, 0) <= l.log_chunks then clock() end
-          from unnest(reports) r where l.id = r.lease and l.ended_at is null
+          from unnest(reports) r where l.id = r.lease and l.end_reason is null
         returning l.id, l.log_done_at, l.log_chunks
     )
     select array_agg(u.id) into over from u where u.log_done_at is not null and u.log_chunks > 0;
