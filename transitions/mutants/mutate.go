@@ -51,7 +51,7 @@ func operators() []operator {
 		of("advisory lock", `perform pg_advisory_xact_lock\([^;]*;`, "null;"),
 		of("advisory lock", `\bpg_try_advisory_xact_lock\(hashtext\('[a-z._]+'\), (?:\([^)]*\)::int|hashtext\([a-z]+\)|\d+)\)`, "true"),
 		of("conflict clause", `\s*\bon conflict(?: \([a-z, ]+\))? do nothing`, ""),
-		of("conflict clause", `\s*\bon conflict \([a-z, ]+\) do update set [^;\n]*[^;\n)]`, ""),
+		of("conflict clause", `\s*\bon conflict \([a-z, ]+\) do update set [^;\n]*`, ""),
 	}
 }
 
