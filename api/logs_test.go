@@ -75,7 +75,7 @@ func (l *logged) compact() {
 		l.t.Fatal(err)
 	}
 	var object bytes.Buffer
-	w := store.NewLogObject(&object)
+	w := new(store.LogCodec).NewLogObject(&object)
 	for _, r := range rows {
 		c := store.LogChunk{Seq: int(r.Seq), FirstByte: r.FirstByte, Bytes: int(r.Bytes), FirstLine: r.FirstLine, Lines: int(r.Lines), Segments: r.Segments}
 		if err := w.Add(c, r.Data); err != nil {

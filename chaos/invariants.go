@@ -64,8 +64,8 @@ const unfinished = `
 	select format('run %s is %s; its tasks: %s', r.id, r.state, (select string_agg(t.id || ' ' || t.state || coalesce(' (' || otto.task_waits_for(t) || ')', ''), ', ') from tasks t where t.run_id = r.id and t.finished_at is null))
 	  from runs r where r.finished_at is null
 	union all select format('lease %s of task %s has not ended', id, task_id) from leases where ended_at is null
-	union all select format('the log of lease %s of task %s is not in the store: ended as %s, %s bytes of %s, complete: %s; jobs: %s', l.id, l.task_id, l.end_reason, l.log_bytes, l.log_total, l.log_done_at is not null,
-		(select string_agg(j.state || ' attempt ' || j.attempt || coalesce(' ' || (j.errors[array_length(j.errors, 1)] ->> 'error'), ''), ', ') from river.river_job j where j.kind = 'log_compact' and j.args ->> 'lease' = l.id::text))
+	union all select format('the log of lease %s of task %s is not in the store: ended as %s, %s bytes of %s, complete: %s; last job: %s', l.id, l.task_id, l.end_reason, l.log_bytes, l.log_total, l.log_done_at is not null,
+		(select j.state || coalesce(': ' || (j.errors[array_length(j.errors, 1)] ->> 'error'), '') from river.river_job j where j.kind = 'log_compact' order by j.id desc limit 1))
 	  from leases l where l.ended_at is not null and l.log_object is null and (l.log_bytes > 0 or l.log_done_at is null)`
 
 const (

@@ -205,3 +205,62 @@ func (q *Queries) LogIndex(ctx context.Context, lease uuid.UUID) ([]LogIndexRow,
 	}
 	return items, nil
 }
+
+const logsDone = `-- name: LogsDone :many
+select id, task_id, run_id, agent_id, epoch, granted_at, start_by, expires_at, started_at, deadline_at, abort_at, abort_level, abort_reason, ended_at, end_reason, exit_code, log_chunks, log_bytes, log_lines, log_want, log_total, log_sha256, log_done_at, log_object, log_index, log_expired_at from leases
+ where log_object is null and ended_at is not null and log_chunks > 0 and log_done_at is not null and id > $1::uuid
+ order by id limit $2::int
+`
+
+type LogsDoneParams struct {
+	From   uuid.UUID
+	AtMost int32
+}
+
+// LogsDone lists attempts whose log is over and can be compacted, from an id on.
+func (q *Queries) LogsDone(ctx context.Context, arg LogsDoneParams) ([]Lease, error) {
+	rows, err := q.db.Query(ctx, logsDone, arg.From, arg.AtMost)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Lease
+	for rows.Next() {
+		var i Lease
+		if err := rows.Scan(
+			&i.ID,
+			&i.TaskID,
+			&i.RunID,
+			&i.AgentID,
+			&i.Epoch,
+			&i.GrantedAt,
+			&i.StartBy,
+			&i.ExpiresAt,
+			&i.StartedAt,
+			&i.DeadlineAt,
+			&i.AbortAt,
+			&i.AbortLevel,
+			&i.AbortReason,
+			&i.EndedAt,
+			&i.EndReason,
+			&i.ExitCode,
+			&i.LogChunks,
+			&i.LogBytes,
+			&i.LogLines,
+			&i.LogWant,
+			&i.LogTotal,
+			&i.LogSha256,
+			&i.LogDoneAt,
+			&i.LogObject,
+			&i.LogIndex,
+			&i.LogExpiredAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}

@@ -327,20 +327,19 @@ func (q *Queries) RunPlan(ctx context.Context, arg RunPlanParams) (Run, error) {
 }
 
 const runReconcile = `-- name: RunReconcile :one
-select planning::int, advanced::int, compacting::int from otto.run_reconcile($1::text)
+select planning::int, advanced::int from otto.run_reconcile($1::text)
 `
 
 type RunReconcileRow struct {
-	Planning   int32
-	Advanced   int32
-	Compacting int32
+	Planning int32
+	Advanced int32
 }
 
 // RunReconcile derives all pending work from the state tables.
 func (q *Queries) RunReconcile(ctx context.Context, actor string) (RunReconcileRow, error) {
 	row := q.db.QueryRow(ctx, runReconcile, actor)
 	var i RunReconcileRow
-	err := row.Scan(&i.Planning, &i.Advanced, &i.Compacting)
+	err := row.Scan(&i.Planning, &i.Advanced)
 	return i, err
 }
 

@@ -30,6 +30,8 @@ type Config struct {
 	Reap time.Duration
 	// Reconcile is how often pending work is derived anew; 20 s if zero.
 	Reconcile time.Duration
+	// Compact is how often is looked for logs that are over; 5 s if zero.
+	Compact time.Duration
 	// Prune is how often is looked for what need not be kept any more; 10 s if zero.
 	Prune time.Duration
 }
@@ -103,6 +105,9 @@ func (c Config) withDefaults() Config {
 	if c.Reconcile == 0 {
 		c.Reconcile = 20 * time.Second
 	}
+	if c.Compact == 0 {
+		c.Compact = 5 * time.Second
+	}
 	if c.Prune == 0 {
 		c.Prune = 10 * time.Second
 	}
@@ -119,6 +124,7 @@ func periodic(c Config) []*river.PeriodicJob {
 		every(c.Reap, leaseExpireArgs{}),
 		every(c.Reconcile, runReconcileArgs{}),
 		every(time.Hour, partitionMaintainArgs{}),
+		every(c.Compact, logCompactArgs{}),
 		every(c.Prune, runsPruneArgs{}),
 		every(c.Prune, objectsPruneArgs{}),
 	}

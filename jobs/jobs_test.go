@@ -45,7 +45,7 @@ func newPlant(t testing.TB) *plant {
 func (p *plant) start() {
 	p.t.Helper()
 	c, err := Start(context.WithoutCancel(p.t.Context()), Config{Pool: p.db.App, Store: p.store,
-		Logger: slog.New(slog.DiscardHandler), Reap: 50 * time.Millisecond, Reconcile: 100 * time.Millisecond, Prune: 100 * time.Millisecond})
+		Logger: slog.New(slog.DiscardHandler), Reap: 50 * time.Millisecond, Reconcile: 100 * time.Millisecond, Compact: 50 * time.Millisecond, Prune: 100 * time.Millisecond})
 	if err != nil {
 		p.t.Fatal(err)
 	}

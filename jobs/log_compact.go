@@ -8,46 +8,98 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/klauspost/compress/zstd"
 	"github.com/riverqueue/river"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/ottoci/otto/db"
 	"github.com/ottoci/otto/store"
 )
 
-// compactBatch is how many chunks are in memory at once, each up to 1 MiB raw.
-const compactBatch = 32
+const (
+	// compactBatch is how many chunks are in memory at once, each up to 1 MiB raw.
+	compactBatch = 32
+	// compactLook is how many logs one look at the database gives.
+	compactLook = 100
+	// compactAtOnce is how many of them are moved at once, so that a log of many gigabytes holds up no other.
+	compactAtOnce = 4
+	// compactAgain is how long a log rests that could not be moved.
+	compactAgain = 15 * time.Second
+)
 
-type logCompactArgs struct {
-	Lease uuid.UUID `json:"lease"`
-}
+type logCompactArgs struct{}
 
 func (logCompactArgs) Kind() string { return "log_compact" }
 
-// logCompact moves a finished log from its chunks to the object store.
+// logCompact moves finished logs from their chunks to the object store. It looks for them now and then rather than being
+// told of each: most logs are small, and a job for each costs more than to move it.
 type logCompact struct {
 	river.WorkerDefaults[logCompactArgs]
 	q     *db.Queries
 	store *store.Store
 	log   *slog.Logger
+	codec store.LogCodec
+	busy  atomic.Bool
+	later sync.Map // lease → when to try again, after a failure
 }
 
 // Timeout allows for a log of many gigabytes.
 func (w *logCompact) Timeout(*river.Job[logCompactArgs]) time.Duration { return 9 * time.Minute }
 
-// Work writes the object, reads it back and verifies it, and only then lets it take the chunks' place, in one
-// transaction. Readers see the one or the other.
-func (w *logCompact) Work(ctx context.Context, job *river.Job[logCompactArgs]) error {
-	lease, err := w.q.LeaseByID(ctx, job.Args.Lease)
-	if _, gone := db.AsRefusal(err); gone {
+// Work moves logs until there is none left. One such job at a time is enough for a process. Those of several processes
+// begin anywhere in the list, and so seldom meet; that one log is moved twice does no harm.
+func (w *logCompact) Work(ctx context.Context, _ *river.Job[logCompactArgs]) error {
+	if !w.busy.CompareAndSwap(false, true) {
 		return nil
 	}
-	if err != nil || lease.LogDoneAt == nil || lease.LogObject != nil || lease.LogChunks == 0 {
-		return err
+	defer w.busy.Store(false)
+	var failed []error
+	for from := uuid.New(); ; from = uuid.Nil {
+		leases, err := w.q.LogsDone(ctx, db.LogsDoneParams{From: from, AtMost: compactLook})
+		if err != nil {
+			return errors.Join(append(failed, err)...)
+		}
+		moved := w.compactAll(ctx, leases, &failed)
+		if from == uuid.Nil && (moved == 0 || len(leases) < compactLook) {
+			return errors.Join(failed...)
+		}
 	}
+}
+
+// compactAll moves some logs, and says how many it could move. What fails is tried again by a later job.
+func (w *logCompact) compactAll(ctx context.Context, leases []db.Lease, failed *[]error) (moved int) {
+	var mu sync.Mutex
+	var group errgroup.Group
+	group.SetLimit(compactAtOnce)
+	for _, lease := range leases {
+		if at, resting := w.later.Load(lease.ID); resting && time.Now().Before(at.(time.Time)) {
+			continue
+		}
+		group.Go(func() error {
+			err := w.compact(ctx, lease)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				w.later.Store(lease.ID, time.Now().Add(compactAgain))
+				*failed = append(*failed, err)
+				return nil
+			}
+			w.later.Delete(lease.ID)
+			moved++
+			return nil
+		})
+	}
+	_ = group.Wait() // errors are in failed
+	return moved
+}
+
+// compact writes the object, reads it back and verifies it, and only then lets it take the chunks' place, in one
+// transaction. Readers see the one or the other.
+func (w *logCompact) compact(ctx context.Context, lease db.Lease) error {
 	key := fmt.Sprintf("logs/%s/%s.zst", lease.GrantedAt.UTC().Format("2006-01-02"), lease.ID)
 	indexAt, err := w.write(ctx, lease.ID, key)
 	if err != nil {
@@ -64,7 +116,7 @@ func (w *logCompact) Work(ctx context.Context, job *river.Job[logCompactArgs]) e
 func (w *logCompact) write(ctx context.Context, lease uuid.UUID, key string) (indexAt int64, err error) {
 	r, pipe := io.Pipe()
 	go func() {
-		object := store.NewLogObject(pipe)
+		object := w.codec.NewLogObject(pipe)
 		err := w.addAll(ctx, lease, object)
 		if err == nil {
 			indexAt, _, err = object.Close()
@@ -109,13 +161,8 @@ func (w *logCompact) verify(ctx context.Context, lease db.Lease, key string) err
 		return err
 	}
 	defer object.Close()
-	raw, err := zstd.NewReader(object, zstd.WithDecoderConcurrency(1))
-	if err != nil {
-		return err
-	}
-	defer raw.Close()
 	sum := sha256.New()
-	n, err := io.Copy(sum, raw)
+	n, err := w.codec.Unpack(sum, object)
 	if err != nil {
 		return err
 	}

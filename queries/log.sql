@@ -6,6 +6,12 @@ select otto.log_append(@lease::uuid, @epoch::int, @agent::bigint, @seq::int, @by
 -- LogAppendAll takes chunks that follow each other, in one transaction: all or none.
 select otto.log_append(@lease::uuid, @epoch::int, @agent::bigint, @seq::int, @bytes::int, @lines::int, @segments::jsonb, @data::bytea)::int as next;
 
+-- name: LogsDone :many
+-- LogsDone lists attempts whose log is over and can be compacted, from an id on.
+select * from leases
+ where log_object is null and ended_at is not null and log_chunks > 0 and log_done_at is not null and id > sqlc.arg('from')::uuid
+ order by id limit @at_most::int;
+
 -- name: LogCompact :many
 -- LogCompact puts a stored object in the place of a log's chunks. No row: somebody else did.
 select * from otto.log_compact(@lease::uuid, @object::text, @index_at::bigint);

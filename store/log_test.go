@@ -19,7 +19,7 @@ func TestLogObject(t *testing.T) {
 	enc, _ := zstd.NewWriter(nil)
 	texts := []string{"one\n", strings.Repeat("two ", 1000) + "\n", "three"}
 	var object bytes.Buffer
-	o := NewLogObject(&object)
+	o := new(LogCodec).NewLogObject(&object)
 	for i, text := range texts {
 		if err := o.Add(LogChunk{Seq: i, Bytes: len(text), Segments: []byte(`[{"step":0}]`)}, enc.EncodeAll([]byte(text), nil)); err != nil {
 			t.Fatal(err)

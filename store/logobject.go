@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"sync"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -31,15 +32,50 @@ const skippableMagic = 0x184D2A50
 // maxLogIndex bounds the index that a reader unpacks: 64 MiB are some 400,000 chunks.
 const maxLogIndex = 64 << 20
 
+// A LogCodec makes and reads stored logs. It keeps its compressors for the next one: to make them takes longer than to
+// store a small log. The zero value works; any number may use it at once.
+type LogCodec struct{ encoders, decoders sync.Pool }
+
 // A LogObject writes a stored log. Use: Add each chunk in order, then Close.
 type LogObject struct {
+	codec *LogCodec
 	w     io.Writer
 	at    int64
 	index []LogChunk
 }
 
 // NewLogObject writes to w.
-func NewLogObject(w io.Writer) *LogObject { return &LogObject{w: w} }
+func (c *LogCodec) NewLogObject(w io.Writer) *LogObject { return &LogObject{codec: c, w: w} }
+
+// Unpack writes the raw bytes of a stored log to w, as any zstd reader would read them, and says how many they are.
+func (c *LogCodec) Unpack(w io.Writer, object io.Reader) (int64, error) {
+	dec, ok := c.decoders.Get().(*zstd.Decoder)
+	if !ok {
+		var err error
+		if dec, err = zstd.NewReader(nil, zstd.WithDecoderConcurrency(1)); err != nil {
+			return 0, err
+		}
+	}
+	defer c.decoders.Put(dec)
+	if err := dec.Reset(object); err != nil {
+		return 0, err
+	}
+	defer func() { _ = dec.Reset(nil) }() // it lets go of the object
+	return io.Copy(w, dec)
+}
+
+// pack compresses an index.
+func (c *LogCodec) pack(index []byte) ([]byte, error) {
+	enc, ok := c.encoders.Get().(*zstd.Encoder)
+	if !ok {
+		var err error
+		if enc, err = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1)); err != nil {
+			return nil, err
+		}
+	}
+	defer c.encoders.Put(enc)
+	return enc.EncodeAll(index, nil), nil
+}
 
 // Add writes a chunk's frame.
 func (o *LogObject) Add(c LogChunk, frame []byte) error {
@@ -56,11 +92,10 @@ func (o *LogObject) Close() (indexAt, size int64, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	enc, err := zstd.NewWriter(nil)
+	packed, err := o.codec.pack(index)
 	if err != nil {
 		return 0, 0, err
 	}
-	packed := enc.EncodeAll(index, nil)
 	head := binary.LittleEndian.AppendUint32(nil, skippableMagic)
 	head = binary.LittleEndian.AppendUint32(head, uint32(len(packed)))
 	if _, err := o.w.Write(append(head, packed...)); err != nil {

@@ -3,7 +3,7 @@
 -- leases_end ends attempts. A log is over with its attempt, unless the agent says that more of it will come. Internal.
 create function otto.leases_end(reports otto.report[], why text)
 returns void language plpgsql as $$
-declare over uuid[];
+declare over boolean;
 begin
     with u as (
         update leases l
@@ -11,11 +11,10 @@ begin
                log_want = (r.log ->> 'chunks')::int, log_total = (r.log ->> 'bytes')::bigint, log_sha256 = r.log ->> 'sha256',
                log_done_at = case when coalesce((r.log ->> 'chunks')::int, 0) <= l.log_chunks then clock() end
           from unnest(reports) r where l.id = r.lease and l.end_reason is null
-        returning l.id, l.log_done_at, l.log_chunks
+        returning l.log_done_at, l.log_chunks
     )
-    select array_agg(u.id) into over from u where u.log_done_at is not null and u.log_chunks > 0;
-    perform enqueue('log_compact', jsonb_build_object('lease', i)) from unnest(over) i;
-    if over is not null then perform wake('log'); end if; -- who follows has all bytes, but not the end
+    select bool_or(u.log_done_at is not null and u.log_chunks > 0) into over from u;
+    if over then perform wake('log'); end if; -- who follows has all bytes, but not the end
 end $$;
 
 -- lease_renew: the heartbeat of an agent. Renews the leases it names, and only those that are still its own.

@@ -18,9 +18,6 @@ begin
     values (lease, seq, clock(), l.log_bytes - log_append.bytes, log_append.bytes, l.log_lines - lines, lines, segments, '');
     insert into log_parts (lease_id, seq, part, data)
     select lease, seq, n, substring(log_append.data from 8000 * n + 1 for 8000) from generate_series(0, (length(log_append.data) + 7999) / 8000 - 1) n;
-    if l.log_done_at is not null then
-        perform enqueue('log_compact', jsonb_build_object('lease', lease));
-    end if;
     perform wake('log');
     return l.log_chunks;
 end $$;
@@ -77,7 +74,6 @@ begin
         returning l.id
     )
     select array_agg(id) into given from u;
-    perform enqueue('log_compact', jsonb_build_object('lease', l.id)) from leases l where l.id = any(given) and l.log_chunks > 0;
     perform emit('log.truncated', actor, l.run_id, l.task_id, l.epoch, data => jsonb_build_object('bytes', l.log_bytes, 'total', l.log_total))
        from leases l where l.id = any(given);
 end $$;

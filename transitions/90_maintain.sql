@@ -2,22 +2,18 @@
 
 -- run_reconcile derives all pending work from the state tables alone. It makes an emptied job table harmless.
 create function otto.run_reconcile(actor text)
-returns table (planning int, advanced int, compacting int) language plpgsql security definer set search_path = public, otto, pg_temp as $$
-declare to_plan bigint[]; to_advance bigint[]; to_compact uuid[];
+returns table (planning int, advanced int) language plpgsql security definer set search_path = public, otto, pg_temp as $$
+declare to_plan bigint[]; to_advance bigint[];
 begin
     to_plan := array(select r.id from runs r where r.state = 'pending' and r.plan_digest is null and r.created_at < clock() - interval '5 seconds'
                         and not job_waits('source_plan', jsonb_build_object('run', r.id)));
     perform enqueue('source_plan', jsonb_build_object('run', i)) from unnest(to_plan) i;
     to_advance := array(select r.id from runs r where r.finished_at is null and run_is_stuck(r.id) order by r.id limit 100);
     perform run_repair(i, actor) from unnest(to_advance) i;
-    to_compact := array(select l.id from leases l where l.log_object is null and l.ended_at is not null and l.log_chunks > 0
-                           and l.log_done_at < clock() - interval '5 seconds'
-                           and not job_waits('log_compact', jsonb_build_object('lease', l.id)) limit 1000);
-    perform enqueue('log_compact', jsonb_build_object('lease', i)) from unnest(to_compact) i;
     perform log_give_up(actor);
     perform agents_forget(actor);
     delete from idempotency where (principal, key) in (select i.principal, i.key from idempotency i where i.created_at < clock() - interval '1 day' limit 10000);
-    return query select cardinality(to_plan), cardinality(to_advance), cardinality(to_compact);
+    return query select cardinality(to_plan), cardinality(to_advance);
 end $$;
 
 -- job_waits says whether such a job is still to be worked. One that has been running for over a minute does not count: its
