@@ -63,9 +63,9 @@ func (m mutant) build(ctx context.Context, dir string) (program string, err erro
 
 // firstFailure runs tests until one fails, and gives its name. A mutant that does not even load fails the first.
 func firstFailure(ctx context.Context, program, choice string) (name string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, longest+time.Minute)
+	patient, cancel := context.WithTimeout(ctx, longest+time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, program, choice, "-test.v", "-test.timeout="+longest.String())
+	cmd := exec.CommandContext(patient, program, choice, "-test.v", "-test.timeout="+longest.String())
 	cmd.Dir = "transitions"
 	cmd.WaitDelay = 10 * time.Second // what cleans up after the tests may hold the pipe
 	out, err := cmd.StdoutPipe()
@@ -86,6 +86,8 @@ func firstFailure(ctx context.Context, program, choice string) (name string, err
 	switch {
 	case name != "":
 		return name, nil
+	case ctx.Err() != nil: // it was not the mutant
+		return "", context.Cause(ctx)
 	case failed:
 		return "the tests ended early", nil // a panic, or their time was up
 	}
