@@ -87,38 +87,15 @@ func (a *API) agentHello(ctx context.Context, in *struct{ Body client.AgentOffer
 	if err != nil {
 		return nil, err
 	}
+	if agent.Name != caller(ctx).agentName {
+		a.authority.forget()
+	}
 	a.wake.Wake(db.TopicReady, db.TopicEvent)
 	cluster, err := a.agents.ClusterSettings(ctx)
 	if err != nil {
 		return nil, err
 	}
 	return &output[client.AgentWelcome]{client.AgentWelcome{Agent: encodeAgent(agent, 0), Settings: settings(cluster)}}, nil
-}
-
-func (a *API) agentHeartbeat(ctx context.Context, in *struct{ Body client.Heartbeat }) (*output[client.HeartbeatAnswer], error) {
-	held, err := leaseIDs(in.Body.Leases)
-	if err != nil {
-		return nil, err
-	}
-	agent := caller(ctx).agent
-	rows, err := a.agents.LeaseRenew(ctx, db.LeaseRenewParams{Agent: agent, Held: held, Draining: in.Body.Draining})
-	if err != nil {
-		return nil, err
-	}
-	out := client.HeartbeatAnswer{Aborts: []client.Abort{}, Fenced: []string{}}
-	renewed := map[uuid.UUID]bool{}
-	for _, l := range rows {
-		renewed[l.ID] = true
-		if l.AbortAt != nil {
-			out.Aborts = append(out.Aborts, client.Abort{Lease: l.ID.String(), Level: text(l.AbortLevel), Reason: text(l.AbortReason)})
-		}
-	}
-	for _, id := range held {
-		if !renewed[id] {
-			out.Fenced = append(out.Fenced, id.String())
-		}
-	}
-	return &output[client.HeartbeatAnswer]{out}, nil
 }
 
 func leaseIDs(words []string) ([]uuid.UUID, error) {

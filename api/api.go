@@ -7,10 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"reflect"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -67,6 +69,8 @@ type API struct {
 	creates   *batcher[creation, answer[client.Run]]
 	starts    *reports
 	finishes  *reports
+	beats     *batcher[heartbeat, renewal]
+	heartbeat atomic.Int64 // the time between an agent's heartbeats, once it is known
 
 	stopping chan struct{} // closed by Stop: held requests and streams end with it
 	halt     func()
@@ -107,6 +111,7 @@ func New(cfg Config) (*API, error) {
 	a.dispatch = newDispatcher(a)
 	a.tail = newTail(a)
 	a.creates, a.starts, a.finishes = a.newCreates(), a.newStarts(), a.newFinishes()
+	a.beats = a.newHeartbeats()
 	if err := a.register(); err != nil {
 		return nil, err
 	}
@@ -191,6 +196,7 @@ func (a *API) Start(ctx context.Context) {
 	a.work.Go(func() { a.dispatch.run(ctx) })
 	a.work.Go(func() { a.tail.run(ctx) })
 	a.work.Go(func() { a.beat(ctx) })
+	a.work.Go(func() { a.noteUses(ctx) })
 }
 
 // Stop ends held requests and streams at once, then waits for what Start began. It may be called twice.
@@ -199,7 +205,8 @@ func (a *API) Stop() {
 	a.work.Wait()
 }
 
-// slowestBeat is how often a node says that it is alive, at least. Agents' leases are not judged while no node was.
+// slowestBeat is how often a node says that it is alive, at least. Agents' leases are not judged while no node was, and what a
+// node remembers of credentials is good for believeFor only.
 const slowestBeat = 3 * time.Second
 
 // beat says so at once and then again and again, several times within a heartbeat; an error is one beat less.
@@ -207,17 +214,29 @@ func (a *API) beat(ctx context.Context) {
 	failing := false
 	every := slowestBeat
 	for {
+		began := time.Now()
 		bounded, cancel := context.WithTimeout(ctx, slowestBeat)
 		settings, err := a.agents.ServerBeat(bounded, a.cfg.Name)
 		cancel()
 		if err == nil {
 			every = min(slowestBeat, settings.Heartbeat/4)
+			a.heartbeat.Store(int64(settings.Heartbeat))
+			a.authority.heard(settings.TokenChanges, began)
 		} else if !failing && ctx.Err() == nil {
 			a.log.WarnContext(ctx, "server beat was not stored", "error", err)
 		}
 		failing = err != nil
-		if !wait(ctx, every) {
+		if !wait(ctx, max(every-time.Since(began), every/10)) {
 			return
+		}
+	}
+}
+
+// noteUses keeps the database informed of which credentials are used; an error is one word less.
+func (a *API) noteUses(ctx context.Context) {
+	for wait(ctx, noteEvery+rand.N(noteEvery/10)) {
+		if err := a.authority.note(ctx); err != nil && ctx.Err() == nil {
+			a.log.WarnContext(ctx, "use of tokens was not noted", "error", err)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"crypto/sha256"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -44,22 +45,34 @@ func (p *principal) may(need permission) bool {
 	return false
 }
 
-// authority finds who a token belongs to. It remembers the answer for a moment, since an agent or a dashboard asks
-// many times a second; a moment, since a revoked token must be worthless within 5 s on every node.
+// authority finds who a token belongs to. It remembers the answer for as long as the token is used: agents ask again and
+// again. A revoked token must be worthless within 5 s on every node all the same; so each beat of the node brings a count of
+// what made any token worth less, and when that has changed, all is forgotten. What is remembered counts for nothing while no
+// beat has come for believeFor.
 type authority struct {
 	users, agents *db.Queries // agents have their own pool
 
-	mu    sync.Mutex
-	known map[[sha256.Size]byte]remembered
+	mu      sync.Mutex
+	known   map[[sha256.Size]byte]*remembered
+	changes int64     // the count, as of the last beat
+	asked   time.Time // when that was asked for
+	forgot  int       // how often all was forgotten: what was read before that is not remembered after it
 }
 
+// remembered is what is known of a token.
 type remembered struct {
 	who   *principal
-	until time.Time
+	asked time.Time // when the database was asked about it
+	until time.Time // when it expires; zero if it does not
+	used  bool      // since that was last noted
 }
 
 const (
-	rememberFor = 3 * time.Second
+	// believeFor is how long the database's word about tokens counts. It leaves a part of the 5 s for the request at hand.
+	believeFor = 4500 * time.Millisecond
+	// noteEvery is how often the use of tokens is noted. A token that is not used for so long is forgotten.
+	noteEvery = time.Minute
+	// rememberMax bounds the memory.
 	rememberMax = 10_000
 )
 
@@ -89,6 +102,7 @@ func (s *authority) identify(ctx context.Context, secret string) (*principal, er
 	if kind == kindAgent {
 		queries = s.agents
 	}
+	asked, forgot := time.Now(), s.forgotten()
 	rows, err := queries.TokenCheck(ctx, hash[:])
 	if err != nil {
 		return nil, err
@@ -103,34 +117,113 @@ func (s *authority) identify(ctx context.Context, secret string) (*principal, er
 	}
 	t := rows[0]
 	who := &principal{token: t.ID, kind: t.Kind, role: t.Role, name: t.Name, agent: t.Agent, agentName: t.AgentName, secret: secret}
-	s.remember(hash, who)
+	known := &remembered{who: who, asked: asked}
+	if t.ExpiresAt != nil {
+		known.until = asked.Add(time.Duration(t.SecondsLeft * float64(time.Second)))
+	}
+	s.remember(hash, known, forgot)
 	return who, nil
 }
 
+// recall answers what is remembered and may still be believed.
 func (s *authority) recall(hash [sha256.Size]byte) *principal {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if found, ok := s.known[hash]; ok && time.Now().Before(found.until) {
-		return found.who
+	found, now := s.known[hash], time.Now()
+	switch {
+	case found == nil:
+		return nil
+	case !found.until.IsZero() && !now.Before(found.until):
+		return nil
+	case now.Sub(found.asked) > believeFor && now.Sub(s.asked) > believeFor:
+		return nil
 	}
-	return nil
+	found.used = true
+	return found.who
 }
 
-// remember keeps an answer. When there are too many, all are forgotten: that costs one look-up each.
-func (s *authority) remember(hash [sha256.Size]byte, who *principal) {
+func (s *authority) forgotten() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.known == nil || len(s.known) >= rememberMax {
-		s.known = map[[sha256.Size]byte]remembered{}
-	}
-	s.known[hash] = remembered{who, time.Now().Add(rememberFor)}
+	return s.forgot
 }
 
-// forget makes this node look again; the others do within rememberFor.
+// remember keeps an answer, unless all was forgotten since it was asked for. When there are too many, all are forgotten: that
+// costs one look-up each.
+func (s *authority) remember(hash [sha256.Size]byte, known *remembered, forgot int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.forgot != forgot {
+		return
+	}
+	if s.known == nil || len(s.known) >= rememberMax {
+		s.known = map[[sha256.Size]byte]*remembered{}
+	}
+	s.known[hash] = known
+}
+
+// heard takes what a beat brought.
+func (s *authority) heard(changes int64, asked time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if changes != s.changes {
+		s.clear()
+	}
+	s.changes, s.asked = changes, asked
+}
+
+// forget makes this node look again at once; the others hear of a change with their next beat.
 func (s *authority) forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.clear()
+}
+
+func (s *authority) clear() {
+	s.forgot++
 	clear(s.known)
+}
+
+// note tells the database which tokens were used since it was last told, all in one statement, and forgets the others, and
+// those that turn out not to be good any more: whoever changed them did not count it.
+func (s *authority) note(ctx context.Context) error {
+	used := s.takeUsed()
+	if len(used) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, roundPatience)
+	defer cancel()
+	good, err := s.agents.TokensUse(ctx, used)
+	if err != nil {
+		return err
+	}
+	doubtful := map[int64]bool{}
+	for _, token := range used {
+		doubtful[token] = true
+	}
+	for _, token := range good {
+		delete(doubtful, token)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	maps.DeleteFunc(s.known, func(_ [sha256.Size]byte, k *remembered) bool { return doubtful[k.who.token] })
+	return nil
+}
+
+// takeUsed lists the tokens that were used, and forgets the others.
+func (s *authority) takeUsed() []int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var used []int64
+	maps.DeleteFunc(s.known, func(_ [sha256.Size]byte, k *remembered) bool {
+		if k.used {
+			used = append(used, k.who.token)
+		}
+		idle := !k.used && time.Since(k.asked) > noteEvery
+		k.used = false
+		return idle
+	})
+	return used
 }
 
 // authorize refuses a principal without the permission, naming what is needed.

@@ -11,11 +11,12 @@ import (
 //
 // No goroutine of its own does the work: the first in line does it for all who wait with him, then hands on the turn. What
 // a batch leaves out, because it would be refused or would have to wait for somebody, its caller does by himself
-// afterwards: so it holds up nobody else.
+// afterwards: so it holds up nobody else. Calls that nobody waits for may linger, so that more of them go together.
 type batcher[I, O any] struct {
 	most   int                                                           // items of a batch
 	all    func(ctx context.Context, in []I) (done map[int]O, err error) // by place; an error has done nothing
 	single func(ctx context.Context, in I) (O, error)
+	linger func() // the first in line waits so long for others; not at all if nil, or if the batch is full
 
 	mu    sync.Mutex
 	busy  bool
@@ -81,6 +82,9 @@ func (b *batcher[I, O]) together(ctx context.Context, in []I) map[int]O {
 
 // lead does one batch, and hands on the turn, whatever happens.
 func (b *batcher[I, O]) lead(ctx context.Context) {
+	if b.linger != nil && !b.full() {
+		b.linger()
+	}
 	callers, items := b.next()
 	defer func() {
 		for _, p := range callers {
@@ -110,6 +114,17 @@ func (b *batcher[I, O]) lead(ctx context.Context) {
 			place++
 		}
 	}
+}
+
+// full says whether a batch's worth is in line.
+func (b *batcher[I, O]) full() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	items := 0
+	for _, p := range b.queue {
+		items += len(p.in)
+	}
+	return items >= b.most
 }
 
 // next takes the first in line, and those behind him for whom there is room.

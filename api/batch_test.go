@@ -124,6 +124,33 @@ func TestBatcher(t *testing.T) {
 	}
 }
 
+// Who is first in line lingers, and those who come meanwhile go with him; a full batch does not linger.
+func TestBatcherLingers(t *testing.T) {
+	t.Parallel()
+	c, lingers, enough := newCounter(4), make(chan bool), make(chan bool)
+	c.linger = func() { lingers <- true; <-enough }
+	close(c.begin)
+	var wg sync.WaitGroup
+	ask := func(n int) {
+		wg.Go(func() {
+			if got, err := c.one(t.Context(), n); got != 2*n || err != nil {
+				t.Errorf("%d: got %d, %v", n, got, err)
+			}
+		})
+	}
+	ask(1)
+	<-lingers
+	for n := range 7 {
+		ask(n + 2)
+		c.inLine(t, n+2)
+	}
+	enough <- true
+	wg.Wait()
+	if len(c.batches) != 2 || len(c.batches[0]) != 4 || len(c.batches[1]) != 4 {
+		t.Error(c.batches)
+	}
+}
+
 func chanValues[T any](c <-chan T) func(yield func(T) bool) {
 	return func(yield func(T) bool) {
 		for v := range c {

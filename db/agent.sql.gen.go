@@ -327,3 +327,28 @@ func (q *Queries) TokenRevoke(ctx context.Context, arg TokenRevokeParams) (Token
 	)
 	return i, err
 }
+
+const tokensUse = `-- name: TokensUse :many
+select u::bigint as token from otto.tokens_use($1::bigint[]) u
+`
+
+// TokensUse notes that credentials were used; it answers those that are good.
+func (q *Queries) TokensUse(ctx context.Context, used []int64) ([]int64, error) {
+	rows, err := q.db.Query(ctx, tokensUse, used)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []int64
+	for rows.Next() {
+		var token int64
+		if err := rows.Scan(&token); err != nil {
+			return nil, err
+		}
+		items = append(items, token)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}

@@ -7,12 +7,13 @@ package db
 
 import (
 	"context"
+	"encoding/json"
 
 	"github.com/google/uuid"
 )
 
 const clusterSettings = `-- name: ClusterSettings :one
-select id, lease_ttl, heartbeat, start_within, grace, abort_silence, log_silence, max_interrupts, judge_from, keep_runs, keep_logs, keep_events from cluster
+select id, lease_ttl, heartbeat, start_within, grace, abort_silence, log_silence, max_interrupts, judge_from, keep_runs, keep_logs, keep_events, token_changes from cluster
 `
 
 // ClusterSettings reads the settings that agents are told.
@@ -32,6 +33,7 @@ func (q *Queries) ClusterSettings(ctx context.Context) (Cluster, error) {
 		&i.KeepRuns,
 		&i.KeepLogs,
 		&i.KeepEvents,
+		&i.TokenChanges,
 	)
 	return i, err
 }
@@ -259,7 +261,7 @@ type LeaseRenewParams struct {
 	Draining bool
 }
 
-// LeaseRenew is an agent's heartbeat. It answers the leases that are still the agent's.
+// LeaseRenew is one agent's heartbeat. It answers the leases that are still the agent's.
 func (q *Queries) LeaseRenew(ctx context.Context, arg LeaseRenewParams) ([]Lease, error) {
 	rows, err := q.db.Query(ctx, leaseRenew, arg.Agent, arg.Held, arg.Draining)
 	if err != nil {
@@ -393,8 +395,45 @@ func (q *Queries) LeasesActive(ctx context.Context, arg LeasesActiveParams) ([]L
 	return items, nil
 }
 
+const leasesRenew = `-- name: LeasesRenew :many
+select place::int as place, fenced::uuid[] as fenced, locked::uuid[] as locked, orders::jsonb as orders from otto.leases_renew($1::jsonb)
+`
+
+type LeasesRenewRow struct {
+	Place  int32
+	Fenced []uuid.UUID
+	Locked []uuid.UUID
+	Orders json.RawMessage
+}
+
+// LeasesRenew takes the heartbeats of many agents. What it leaves out or finds locked, ask for with LeaseRenew.
+func (q *Queries) LeasesRenew(ctx context.Context, beats json.RawMessage) ([]LeasesRenewRow, error) {
+	rows, err := q.db.Query(ctx, leasesRenew, beats)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []LeasesRenewRow
+	for rows.Next() {
+		var i LeasesRenewRow
+		if err := rows.Scan(
+			&i.Place,
+			&i.Fenced,
+			&i.Locked,
+			&i.Orders,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const serverBeat = `-- name: ServerBeat :one
-select id, lease_ttl, heartbeat, start_within, grace, abort_silence, log_silence, max_interrupts, judge_from, keep_runs, keep_logs, keep_events from otto.server_beat($1::text)
+select id, lease_ttl, heartbeat, start_within, grace, abort_silence, log_silence, max_interrupts, judge_from, keep_runs, keep_logs, keep_events, token_changes from otto.server_beat($1::text)
 `
 
 // ServerBeat says that an API node is alive; it answers the settings.
@@ -414,6 +453,7 @@ func (q *Queries) ServerBeat(ctx context.Context, name string) (Cluster, error) 
 		&i.KeepRuns,
 		&i.KeepLogs,
 		&i.KeepEvents,
+		&i.TokenChanges,
 	)
 	return i, err
 }

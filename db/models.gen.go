@@ -35,6 +35,7 @@ type Cluster struct {
 	KeepRuns      *time.Duration
 	KeepLogs      *time.Duration
 	KeepEvents    *time.Duration
+	TokenChanges  int64
 }
 
 type Idempotency struct {

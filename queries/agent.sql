@@ -34,3 +34,7 @@ select * from otto.token_revoke(@token::bigint, @actor::text);
 -- name: TokenList :many
 -- TokenList pages credentials by number.
 select * from tokens where id > @after::bigint order by id limit @at_most::int;
+
+-- name: TokensUse :many
+-- TokensUse notes that credentials were used; it answers those that are good.
+select u::bigint as token from otto.tokens_use(@used::bigint[]) u;

@@ -11,8 +11,12 @@ select l.id, l.epoch, l.task_id, l.run_id, l.agent_id, r.uuid as run_uuid, p.nam
   left join sources src on src.digest = r.source_digest
  where l.id = any(@leases::uuid[]);
 
+-- name: LeasesRenew :many
+-- LeasesRenew takes the heartbeats of many agents. What it leaves out or finds locked, ask for with LeaseRenew.
+select place::int as place, fenced::uuid[] as fenced, locked::uuid[] as locked, orders::jsonb as orders from otto.leases_renew(@beats::jsonb);
+
 -- name: LeaseRenew :many
--- LeaseRenew is an agent's heartbeat. It answers the leases that are still the agent's.
+-- LeaseRenew is one agent's heartbeat. It answers the leases that are still the agent's.
 select * from otto.lease_renew(@agent::bigint, @held::uuid[], @draining::boolean);
 
 -- name: LeaseAborts :many

@@ -17,17 +17,45 @@ begin
     if over then perform wake('log'); end if; -- who follows has all bytes, but not the end
 end $$;
 
--- lease_renew: the heartbeat of an agent. Renews the leases it names, and only those that are still its own.
+-- leases_renew: the heartbeats of agents, [{agent, held, draining}]: renews the leases they name, and only those that are still
+-- their own. It never waits: a heartbeat whose agent's row somebody else holds is left out, and a lease that somebody holds is
+-- answered as locked; ask for these with lease_renew, one by one. Fenced are leases that are over, or somebody else's.
+create function otto.leases_renew(beats jsonb)
+returns table (place int, fenced uuid[], locked uuid[], orders jsonb) language plpgsql security definer set search_path = public, otto, pg_temp as $$
+#variable_conflict use_column
+declare seen bigint[]; renewed uuid[];
+begin
+    with said as (select distinct on (b.agent) b.* from jsonb_array_elements(beats) with ordinality e(beat, n),
+                         jsonb_to_record(e.beat) b(agent bigint, draining boolean) order by b.agent, e.n desc),
+         free as (select a.id, said.draining from said join agents a on a.id = said.agent for no key update of a skip locked),
+         u as (update agents a set seen_at = clock(), state = case when a.state = 'disabled' then a.state when f.draining then 'draining' else 'online' end
+                 from free f where a.id = f.id returning a.id)
+    select coalesce(array_agg(u.id), '{}') into seen from u;
+    with free as (select l.id from jsonb_to_recordset(beats) b(agent bigint, held uuid[]), unnest(b.held) h(id) join leases l on l.id = h.id
+                   where l.agent_id = b.agent and l.ended_at is null and b.agent = any(seen) for no key update of l skip locked),
+         u as (update leases l set expires_at = clock() + c.lease_ttl from free f, cluster c where l.id = f.id returning l.id)
+    select coalesce(array_agg(u.id), '{}') into renewed from u;
+    -- A statement of its own, which sees what ended meanwhile: so what is neither over nor renewed is locked.
+    return query
+    select e.n::int - 1, coalesce(array_agg(h.id) filter (where h.id is not null and l.id is null), '{}'),
+           coalesce(array_agg(l.id) filter (where l.id is not null and l.id <> all(renewed)), '{}'),
+           coalesce(jsonb_agg(jsonb_build_object('lease', l.id, 'level', l.abort_level, 'reason', coalesce(l.abort_reason, '')))
+                    filter (where l.abort_at is not null and l.id = any(renewed)), '[]')
+      from jsonb_array_elements(beats) with ordinality e(beat, n), jsonb_to_record(e.beat) b(agent bigint, held uuid[])
+      left join unnest(b.held) h(id) on true left join leases l on l.id = h.id and l.agent_id = b.agent and l.ended_at is null
+     where b.agent = any(seen) group by e.n;
+end $$;
+
+-- lease_renew: the heartbeat of one agent, which waits for whoever holds its rows. Those who hold one of an agent's leases may
+-- be about to take another, so name no more than one where you can.
 create function otto.lease_renew(agent bigint, held uuid[], draining boolean)
 returns setof leases language plpgsql security definer set search_path = public, otto, pg_temp as $$
-declare c cluster;
 begin
-    select * into c from cluster;
-    update agents a set seen_at = clock(), state = case when a.state = 'disabled' then a.state when draining then 'draining' else 'online' end where a.id = agent;
+    perform from agents a where a.id = agent for no key update;
     if not found then perform refuse_agent(agent, 'renew'); end if;
-    return query update leases l set expires_at = clock() + c.lease_ttl
-      where l.id in (select i.id from leases i where i.agent_id = agent and i.ended_at is null and i.id = any(held) order by i.id for no key update)
-    returning *;
+    perform from leases i where i.agent_id = agent and i.ended_at is null and i.id = any(held) order by i.id for no key update;
+    perform leases_renew(jsonb_build_array(jsonb_build_object('agent', agent, 'held', held, 'draining', draining)));
+    return query select * from leases l where l.agent_id = agent and l.ended_at is null and l.id = any(held);
 end $$;
 
 -- lease_judge lists the leases to take away, with the reason. Nobody is judged before judge_from, nor while no server
@@ -55,8 +83,9 @@ begin
     return exists (select from cluster c join servers s on s.seen_at > clock() - (c.lease_ttl - c.heartbeat) / 2);
 end $$;
 
--- server_beat says that an API node is alive, and answers the settings. When none was for a while, agents could not renew,
--- so every lease gets one full lease time from now before it is judged.
+-- server_beat says that an API node is alive, and answers the settings; among them token_changes, which tells the node whether
+-- the credentials that it remembers are still what they were. When none was for a while, agents could not renew, so every
+-- lease gets one full lease time from now before it is judged.
 create function otto.server_beat(name text)
 returns setof cluster language plpgsql security definer set search_path = public, otto, pg_temp as $$
 #variable_conflict use_column

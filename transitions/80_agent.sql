@@ -12,7 +12,7 @@ begin
     return next t;
 end $$;
 
--- token_revoke ends a credential at once; an agent's work is taken away with it.
+-- token_revoke ends a credential; an agent's work is taken away with it. The servers learn of it with their next beat.
 create function otto.token_revoke(token bigint, actor text)
 returns setof tokens language plpgsql security definer set search_path = public, otto, pg_temp as $$
 declare t tokens;
@@ -25,6 +25,7 @@ begin
         raise exception 'token % does not exist', token using errcode = 'OT404';
     end if;
     update agents set state = 'disabled' where id = t.agent_id;
+    update cluster set token_changes = token_changes + 1;
     perform emit('token.revoked', actor, null, data => jsonb_build_object('token', t.id, 'name', t.name));
     return next t;
 end $$;
@@ -41,6 +42,19 @@ begin
         update tokens set last_used_at = clock() where id = t.id;
     end if;
     return next t;
+end $$;
+
+-- tokens_use notes that credentials were used, by their numbers, and answers those that are good. What somebody else holds is
+-- left out, so that it never waits.
+create function otto.tokens_use(used bigint[])
+returns setof bigint language plpgsql security definer set search_path = public, otto, pg_temp as $$
+begin
+    return query
+    update tokens t set last_used_at = clock()
+      from (select u.id from tokens u where u.id = any(used) and u.revoked_at is null and (u.expires_at is null or u.expires_at > clock())
+               for no key update skip locked) free
+     where t.id = free.id
+    returning t.id;
 end $$;
 
 -- agent_enrol: – → online. Uses an enrolment token up, and gives the agent a credential of its own.
@@ -69,7 +83,7 @@ end $$;
 create function otto.agent_hello(agent bigint, name text, version text, capacity int, offers jsonb, actor text)
 returns setof agents language plpgsql security definer set search_path = public, otto, pg_temp as $$
 #variable_conflict use_column
-declare a agents;
+declare a agents; was text := (select name from agents where id = agent);
 begin
     perform agent_lose(agent, actor);
     update agents set state = 'online', name = agent_hello.name, version = agent_hello.version, capacity = agent_hello.capacity,
@@ -77,6 +91,7 @@ begin
      where id = agent and state <> 'disabled'
     returning * into a;
     if not found then perform refuse_agent(agent, 'say hello'); end if;
+    if was <> a.name then update cluster set token_changes = token_changes + 1; end if; -- servers remember whose a credential is
 
     perform emit('agent.online', actor, null, data => jsonb_build_object('agent', a.id, 'name', a.name));
     return next a;

@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
@@ -86,8 +88,11 @@ func TestBatchesContend(t *testing.T) {
 		contend(t, 8, func(i int) error {
 			mine := append([]held{}, ls...)
 			rand.Shuffle(len(mine), func(i, j int) { mine[i], mine[j] = mine[j], mine[i] })
-			if i < 2 {
-				_, err := w.q.LeaseRenew(w.ctx(), db.LeaseRenewParams{Agent: agent, Held: ids(mine)})
+			if i < 4 {
+				_, err := w.q.LeasesRenew(w.ctx(), beats(t, beat{agent, ids(mine), false}))
+				if err == nil && i < 2 {
+					_, err = w.q.LeaseRenew(w.ctx(), db.LeaseRenewParams{Agent: agent, Held: ids(mine)})
+				}
 				return err
 			}
 			if _, err := w.q.TasksStart(w.ctx(), batch(t, "running", mine[:6]...)); err != nil {
@@ -108,6 +113,122 @@ func TestBatchesContend(t *testing.T) {
 				t.Fatalf("%d ends of 2 stages", n)
 			}
 		}
+	}
+}
+
+// beat is the heartbeat of an agent, as leases_renew reads it.
+type beat struct {
+	Agent    int64       `json:"agent"`
+	Held     []uuid.UUID `json:"held"`
+	Draining bool        `json:"draining"`
+}
+
+func beats(t *testing.T, list ...beat) json.RawMessage {
+	t.Helper()
+	return encoded(t, list)
+}
+
+// Heartbeats taken together renew what is the agent's own, and leave out what somebody else holds rather than wait.
+func TestHeartbeatsTogether(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t).widen(4)
+	one, two, off, busy := w.agent(`{}`), w.agent(`{}`), w.agent(`{}`), w.agent(`{}`)
+	for range 6 {
+		w.run("steps: [{sh: a}]")
+	}
+	mine, theirs, offs, busys := w.lease(one, 3), w.leaseOne(two), w.leaseOne(off), w.leaseOne(busy)
+	over, ordered, locked := mine[0], mine[1], mine[2]
+	w.start(over)
+	w.finish(over, "succeeded")
+	w.exec("update leases set abort_at = otto.clock(), abort_level = 'kill', abort_reason = 'r' where id = $1", ordered.ID)
+	w.exec("update leases set expires_at = otto.clock()")
+	w.exec("update agents set state = case when id = $1 then 'disabled' else 'offline' end, seen_at = otto.clock() - interval '1 hour'", off)
+	holding := must[pgx.Tx](t)(w.db.Owner.Begin(w.ctx()))
+	must[any](t)(holding.Exec(w.ctx(), "select from leases where id = $1 for update", locked.ID))
+	must[any](t)(holding.Exec(w.ctx(), "select from agents where id = $1 for update", busy))
+
+	rows := must[[]db.LeasesRenewRow](t)(w.q.LeasesRenew(w.ctx(), beats(t,
+		beat{one, []uuid.UUID{over.ID, ordered.ID, locked.ID, theirs.ID}, false}, beat{two, nil, false}, beat{busy, ids([]held{busys}), false},
+		beat{off, ids([]held{offs}), true}, beat{two, ids([]held{theirs, theirs}), true}, beat{999, nil, false})))
+	got := map[int32]string{}
+	for _, r := range rows {
+		got[r.Place] = fmt.Sprintf("fenced %d locked %d orders %s", len(r.Fenced), len(r.Locked), r.Orders)
+	}
+	want := map[int32]string{
+		0: fmt.Sprintf(`fenced 2 locked 1 orders [{"lease": "%s", "level": "kill", "reason": "r"}]`, ordered.ID),
+		1: "fenced 0 locked 0 orders []", 3: "fenced 0 locked 0 orders []", 4: "fenced 0 locked 0 orders []",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if n := w.count("select count(*) from leases where expires_at > otto.clock() and ended_at is null and id = any($1)", ids([]held{ordered, theirs, offs})); n != 3 {
+		t.Errorf("%d of 3 leases were renewed", n)
+	}
+	if n := w.count("select count(*) from leases where expires_at > otto.clock()"); n != 3 {
+		t.Errorf("%d leases were renewed, of 3 that were free", n)
+	}
+	if states := w.text("select string_agg(state || case when seen_at > otto.clock() - interval '1 minute' then '' else '?' end, ' ' order by id) from agents"); states != "online draining disabled offline?" {
+		t.Error(states)
+	}
+	if err := holding.Rollback(w.ctx()); err != nil {
+		t.Fatal(err)
+	}
+	if rows := must[[]db.Lease](t)(w.q.LeaseRenew(w.ctx(), db.LeaseRenewParams{Agent: one, Held: ids(mine)})); len(rows) != 2 {
+		t.Errorf("%d of 2 leases answered", len(rows))
+	}
+	if n := w.count("select count(*) from leases where expires_at > otto.clock() and ended_at is null"); n != 4 {
+		t.Errorf("%d leases were renewed, want 4", n)
+	}
+	_, err := w.q.LeaseRenew(w.ctx(), db.LeaseRenewParams{Agent: 999, Held: []uuid.UUID{}})
+	wantRefusal(t, err, db.NotFound, "agent 999 does not exist")
+}
+
+// What makes a credential worth less, or names its agent otherwise, is counted; servers hear of it with their beats.
+func TestTokenChangesAreCounted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	agent := w.agent(`{}`)
+	changes := func() int64 { return must[db.Cluster](t)(w.q.ServerBeat(w.ctx(), "s")).TokenChanges }
+	hello := func(name string) {
+		must[db.Agent](t)(w.q.AgentHello(w.ctx(), db.AgentHelloParams{Agent: agent, Name: name, Capacity: 1, Offers: json.RawMessage(`{}`), Actor: "t"}))
+	}
+	hello("a")
+	before := changes()
+	if hello("a"); changes() != before {
+		t.Error("the same name was counted")
+	}
+	if hello("b"); changes() != before+1 {
+		t.Error("another name was not counted")
+	}
+	token := int64(w.count("select id from tokens where agent_id = $1", agent))
+	must[db.Token](t)(w.q.TokenRevoke(w.ctx(), db.TokenRevokeParams{Token: token, Actor: "t"}))
+	if changes() != before+2 {
+		t.Error("a revocation was not counted")
+	}
+}
+
+// Of the credentials that were used, the good ones are noted, and nothing is waited for.
+func TestTokensUse(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t).widen(4)
+	w.exec("insert into tokens (hash, kind, role, name, created_by, created_at) select sha256(n::text::bytea), 'user', 'reader', n::text, 't', now() from generate_series(1, 6) n")
+	w.exec("update tokens set revoked_at = case when name = '2' then now() end, expires_at = now() + case name when '3' then interval '-1 s' when '4' then interval '1 h' end")
+	holding := must[pgx.Tx](t)(w.db.Owner.Begin(w.ctx()))
+	must[any](t)(holding.Exec(w.ctx(), "select from tokens where name = '5' for update"))
+	var used []int64
+	for i := range 5 {
+		used = append(used, int64(w.count("select id from tokens where name = $1", fmt.Sprint(i+1))))
+	}
+	good := must[[]int64](t)(w.q.TokensUse(w.ctx(), used))
+	slices.Sort(good)
+	if fmt.Sprint(good) != fmt.Sprint([]int64{used[0], used[3]}) {
+		t.Errorf("good are %v of %v", good, used)
+	}
+	if noted := w.text("select string_agg(name, ' ' order by name) from tokens where last_used_at is not null"); noted != "1 4" {
+		t.Errorf("noted are %s", noted)
+	}
+	if err := holding.Rollback(w.ctx()); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -212,6 +212,14 @@ func (w *world) count(query string, args ...any) int {
 	return n
 }
 
+func (w *world) text(query string, args ...any) (s string) {
+	w.t.Helper()
+	if err := w.db.Owner.QueryRow(w.ctx(), query, args...).Scan(&s); err != nil {
+		w.t.Fatal(err)
+	}
+	return s
+}
+
 func (w *world) exec(query string, args ...any) {
 	w.t.Helper()
 	if _, err := w.db.Owner.Exec(w.ctx(), query, args...); err != nil {
