@@ -67,8 +67,7 @@ type API struct {
 	dispatch  *dispatcher
 	tail      *tail
 	creates   *batcher[creation, answer[client.Run]]
-	starts    *reports
-	finishes  *reports
+	reports   *batcher[report, client.LeaseState]
 	beats     *batcher[heartbeat, renewal]
 	heartbeat atomic.Int64 // the time between an agent's heartbeats, once it is known
 
@@ -110,7 +109,7 @@ func New(cfg Config) (*API, error) {
 	a.authority = &authority{users: a.users, agents: a.agents}
 	a.dispatch = newDispatcher(a)
 	a.tail = newTail(a)
-	a.creates, a.starts, a.finishes = a.newCreates(), a.newStarts(), a.newFinishes()
+	a.creates, a.reports = a.newCreates(), a.newReports()
 	a.beats = a.newHeartbeats()
 	if err := a.register(); err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"sync"
+	"time"
 )
 
 // batcher does calls of one kind together that come at the same time: one transaction, one commit. What comes while a
@@ -16,11 +17,28 @@ type batcher[I, O any] struct {
 	most   int                                                           // items of a batch
 	all    func(ctx context.Context, in []I) (done map[int]O, err error) // by place; an error has done nothing
 	single func(ctx context.Context, in I) (O, error)
-	linger func() // the first in line waits so long for others; not at all if nil, or if the batch is full
+	// The first in line waits so long for others, knowing how large the batch before was; not at all if nil, or if the batch
+	// is full.
+	linger func(last int)
 
 	mu    sync.Mutex
 	busy  bool
+	last  int // items of the batch before
 	queue []*inLine[I, O]
+}
+
+// crowd is from how many items on a batch makes the next one linger, and crowdLinger is how long. Where so many come at once
+// they wait for each other anyway; to let a few more in makes each of them a third cheaper, and all of them sooner.
+const (
+	crowd       = 4
+	crowdLinger = 2 * time.Millisecond
+)
+
+// inCrowds is a linger for calls that somebody waits for: it costs nothing where they come one by one.
+func inCrowds(last int) {
+	if last >= crowd {
+		time.Sleep(crowdLinger)
+	}
 }
 
 // outcome is what became of one item.
@@ -82,8 +100,8 @@ func (b *batcher[I, O]) together(ctx context.Context, in []I) map[int]O {
 
 // lead does one batch, and hands on the turn, whatever happens.
 func (b *batcher[I, O]) lead(ctx context.Context) {
-	if b.linger != nil && !b.full() {
-		b.linger()
+	if last, full := b.seen(); b.linger != nil && !full {
+		b.linger(last)
 	}
 	callers, items := b.next()
 	defer func() {
@@ -116,15 +134,15 @@ func (b *batcher[I, O]) lead(ctx context.Context) {
 	}
 }
 
-// full says whether a batch's worth is in line.
-func (b *batcher[I, O]) full() bool {
+// seen says how large the batch before was, and whether as much as fits is in line again.
+func (b *batcher[I, O]) seen() (last int, full bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	items := 0
 	for _, p := range b.queue {
 		items += len(p.in)
 	}
-	return items >= b.most
+	return b.last, items >= b.most
 }
 
 // next takes the first in line, and those behind him for whom there is room.
@@ -137,6 +155,6 @@ func (b *batcher[I, O]) next() (callers []*inLine[I, O], items []I) {
 		n++
 	}
 	callers = b.queue[:n:n]
-	b.queue = b.queue[n:]
+	b.queue, b.last = b.queue[n:], len(items)
 	return callers, items
 }

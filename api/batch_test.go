@@ -128,7 +128,7 @@ func TestBatcher(t *testing.T) {
 func TestBatcherLingers(t *testing.T) {
 	t.Parallel()
 	c, lingers, enough := newCounter(4), make(chan bool), make(chan bool)
-	c.linger = func() { lingers <- true; <-enough }
+	c.linger = func(int) { lingers <- true; <-enough }
 	close(c.begin)
 	var wg sync.WaitGroup
 	ask := func(n int) {

@@ -21,7 +21,7 @@ type creation struct {
 // newCreates collects new runs.
 func (a *API) newCreates() *batcher[creation, answer[client.Run]] {
 	return &batcher[creation, answer[client.Run]]{
-		most: maxBatch,
+		most: maxBatch, linger: inCrowds,
 		all: func(ctx context.Context, in []creation) (done map[int]answer[client.Run], err error) {
 			err = db.InTx(ctx, a.cfg.Pool, func(q *db.Queries) error {
 				done, err = createAll(ctx, q, in)

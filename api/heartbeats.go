@@ -58,7 +58,7 @@ func (a *API) newHeartbeats() *batcher[heartbeat, renewal] {
 
 // linger waits for heartbeats to go with those that are there. An agent does not mind: it has hardly begun to wait for the
 // time of its next one.
-func (a *API) linger() {
+func (a *API) linger(int) {
 	timer := time.NewTimer(min(time.Duration(a.heartbeat.Load())/10, longestLinger))
 	defer timer.Stop()
 	select {

@@ -14,8 +14,9 @@ import (
 // transaction costs at least is below a tenth of the rest.
 const maxBatch = 100
 
-// report is what an agent says of a lease, as otto.tasks_start and otto.tasks_finish read it.
+// report is what an agent says of a lease, as otto.reports_take reads it.
 type report struct {
+	ends     bool                // it is a result; else the word that work begins
 	Lease    uuid.UUID           `json:"lease"`
 	Epoch    int                 `json:"epoch"`
 	Agent    int64               `json:"agent"`
@@ -27,55 +28,36 @@ type report struct {
 	Log      *client.LogTotal    `json:"log,omitempty"`
 }
 
-type reports = batcher[report, client.LeaseState]
-
-// newStarts collects the words that work begins.
-func (a *API) newStarts() *reports {
-	return &reports{
-		most: maxBatch,
-		all: func(ctx context.Context, in []report) (map[int]client.LeaseState, error) {
-			rows, err := encoded(in, func(body json.RawMessage) ([]db.TasksStartRow, error) { return a.agents.TasksStart(ctx, body) })
-			return taken(in, rows), err
-		},
-		single: func(ctx context.Context, r report) (client.LeaseState, error) {
-			return singly(r, func(steps json.RawMessage) (db.Task, error) {
-				return a.agents.TaskStart(ctx, db.TaskStartParams{
-					Lease: r.Lease, Epoch: narrow(r.Epoch), Agent: r.Agent, Steps: steps, Actor: r.Actor,
-				})
-			})
-		},
-	}
+// newReports collects what agents say of their leases.
+func (a *API) newReports() *batcher[report, client.LeaseState] {
+	return &batcher[report, client.LeaseState]{most: maxBatch, linger: inCrowds, all: a.takeReports, single: a.takeReport}
 }
 
-// newFinishes collects results.
-func (a *API) newFinishes() *reports {
-	return &reports{
-		most: maxBatch,
-		all: func(ctx context.Context, in []report) (map[int]client.LeaseState, error) {
-			rows, err := encoded(in, func(body json.RawMessage) ([]db.TasksFinishRow, error) { return a.agents.TasksFinish(ctx, body) })
-			return taken(in, rows), err
-		},
-		single: func(ctx context.Context, r report) (client.LeaseState, error) {
-			log, err := json.Marshal(r.Log)
-			if err != nil {
-				return client.LeaseState{}, err
-			}
-			return singly(r, func(steps json.RawMessage) (db.Task, error) {
-				return a.agents.TaskFinish(ctx, db.TaskFinishParams{
-					Lease: r.Lease, Epoch: narrow(r.Epoch), Agent: r.Agent, Outcome: r.Outcome, ExitCode: exitCode32(r.ExitCode), Reason: r.Reason,
-					Steps: steps, Log: log, Actor: r.Actor,
-				})
-			})
-		},
+// takeReports does reports in one transaction. Two about one lease both hear the same: only one of them counts.
+func (a *API) takeReports(ctx context.Context, in []report) (map[int]client.LeaseState, error) {
+	starts, finishes := []report{}, []report{}
+	for _, r := range in {
+		if r.ends {
+			finishes = append(finishes, r)
+		} else {
+			starts = append(starts, r)
+		}
 	}
-}
-
-// taken holds the answered rows against the reports. Of two reports about one lease, both hear the same.
-func taken[R db.TasksStartRow | db.TasksFinishRow](in []report, rows []R) map[int]client.LeaseState {
+	var p db.ReportsTakeParams
+	var err error
+	if p.Starts, err = json.Marshal(starts); err != nil {
+		return nil, err
+	}
+	if p.Finishes, err = json.Marshal(finishes); err != nil {
+		return nil, err
+	}
+	rows, err := a.agents.ReportsTake(ctx, p)
+	if err != nil {
+		return nil, err
+	}
 	states := make(map[uuid.UUID]client.LeaseState, len(rows))
 	for _, row := range rows {
-		r := db.TasksFinishRow(row)
-		states[r.Lease] = client.LeaseState{ID: r.Lease.String(), Task: r.Task, State: r.State}
+		states[row.Lease] = client.LeaseState{ID: row.Lease.String(), Task: row.Task, State: row.State}
 	}
 	done := make(map[int]client.LeaseState, len(rows))
 	for i, r := range in {
@@ -83,12 +65,30 @@ func taken[R db.TasksStartRow | db.TasksFinishRow](in []report, rows []R) map[in
 			done[i] = state
 		}
 	}
-	return done
+	return done, nil
 }
 
-// singly does one report by itself.
-func singly(r report, do func(steps json.RawMessage) (db.Task, error)) (client.LeaseState, error) {
-	task, err := encoded(r.Steps, do)
+// takeReport does one report by itself. It waits for whoever holds what it needs, and hears why it is refused.
+func (a *API) takeReport(ctx context.Context, r report) (client.LeaseState, error) {
+	steps, err := json.Marshal(r.Steps)
+	if err != nil {
+		return client.LeaseState{}, err
+	}
+	var task db.Task
+	if r.ends {
+		var log json.RawMessage
+		if log, err = json.Marshal(r.Log); err != nil {
+			return client.LeaseState{}, err
+		}
+		task, err = a.agents.TaskFinish(ctx, db.TaskFinishParams{
+			Lease: r.Lease, Epoch: narrow(r.Epoch), Agent: r.Agent, Outcome: r.Outcome, ExitCode: exitCode32(r.ExitCode), Reason: r.Reason,
+			Steps: steps, Log: log, Actor: r.Actor,
+		})
+	} else {
+		task, err = a.agents.TaskStart(ctx, db.TaskStartParams{
+			Lease: r.Lease, Epoch: narrow(r.Epoch), Agent: r.Agent, Steps: steps, Actor: r.Actor,
+		})
+	}
 	return encodeState(r.Lease, task), err
 }
 
@@ -109,7 +109,7 @@ func startOf(who *principal, lease uuid.UUID, start client.LeaseStart) report {
 
 func finishOf(who *principal, lease uuid.UUID, finish client.LeaseFinish) report {
 	r := startOf(who, lease, client.LeaseStart{Epoch: finish.Epoch, Steps: finish.Steps})
-	r.Outcome, r.ExitCode, r.Reason, r.Log = optional(finish.Outcome), finish.ExitCode, optional(finish.Reason), &finish.Log
+	r.ends, r.Outcome, r.ExitCode, r.Reason, r.Log = true, optional(finish.Outcome), finish.ExitCode, optional(finish.Reason), &finish.Log
 	return r
 }
 
@@ -121,7 +121,7 @@ func (a *API) leaseStart(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	state, err := a.starts.one(ctx, startOf(caller(ctx), lease, in.Body))
+	state, err := a.reports.one(ctx, startOf(caller(ctx), lease, in.Body))
 	if err != nil {
 		return nil, err
 	}
@@ -137,7 +137,7 @@ func (a *API) leaseFinish(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	state, err := a.finishes.one(ctx, finishOf(caller(ctx), lease, in.Body))
+	state, err := a.reports.one(ctx, finishOf(caller(ctx), lease, in.Body))
 	if err != nil {
 		return nil, err
 	}
@@ -148,35 +148,35 @@ func (a *API) leaseFinish(ctx context.Context, in *struct {
 
 // leaseReport takes what an agent says of several leases at once. Each report is taken or refused by itself.
 func (a *API) leaseReport(ctx context.Context, in *struct{ Body client.LeaseReports }) (*output[client.LeaseReportsAnswer], error) {
-	who, answer := caller(ctx), client.LeaseReportsAnswer{}
-	var starts, finishes []report
+	who := caller(ctx)
+	var all []report
 	for _, r := range in.Body.Starts {
 		lease, err := LeaseRef{r.Lease}.id()
 		if err != nil {
 			return nil, err
 		}
-		starts = append(starts, startOf(who, lease, r.LeaseStart))
+		all = append(all, startOf(who, lease, r.LeaseStart))
 	}
 	for _, r := range in.Body.Finishes {
 		lease, err := LeaseRef{r.Lease}.id()
 		if err != nil {
 			return nil, err
 		}
-		finishes = append(finishes, finishOf(who, lease, r.LeaseFinish))
+		all = append(all, finishOf(who, lease, r.LeaseFinish))
 	}
-	answer.Starts = a.resultsOf(ctx, starts, a.starts.call(ctx, starts...), "task_start")
-	answer.Finishes = a.resultsOf(ctx, finishes, a.finishes.call(ctx, finishes...), "task_finish")
+	results := a.resultsOf(ctx, all, a.reports.call(ctx, all...))
+	begun := len(in.Body.Starts)
 	a.wake.Wake(db.TopicReady, db.TopicEvent)
-	return &output[client.LeaseReportsAnswer]{answer}, nil
+	return &output[client.LeaseReportsAnswer]{client.LeaseReportsAnswer{Starts: results[:begun], Finishes: results[begun:]}}, nil
 }
 
 // resultsOf answers what became of each report.
-func (a *API) resultsOf(ctx context.Context, in []report, out []outcome[client.LeaseState], transition string) []client.LeaseResult {
+func (a *API) resultsOf(ctx context.Context, in []report, out []outcome[client.LeaseState]) []client.LeaseResult {
 	results := make([]client.LeaseResult, len(in))
 	for i, o := range out {
 		results[i].LeaseState = o.value
 		if o.err == nil {
-			a.metrics.transition(transition)
+			a.metrics.transition(map[bool]string{false: "task_start", true: "task_finish"}[in[i].ends])
 			continue
 		}
 		results[i].ID = in[i].Lease.String()

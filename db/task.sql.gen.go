@@ -70,6 +70,42 @@ func (q *Queries) AttemptsOfTask(ctx context.Context, task int64) ([]AttemptsOfT
 	return items, nil
 }
 
+const reportsTake = `-- name: ReportsTake :many
+select lease::uuid as lease, task::bigint as task, state::text as state from otto.reports_take($1::jsonb, $2::jsonb)
+`
+
+type ReportsTakeParams struct {
+	Starts   json.RawMessage
+	Finishes json.RawMessage
+}
+
+type ReportsTakeRow struct {
+	Lease uuid.UUID
+	Task  int64
+	State string
+}
+
+// ReportsTake is TaskStart and TaskFinish for many. What it leaves out, ask for with those.
+func (q *Queries) ReportsTake(ctx context.Context, arg ReportsTakeParams) ([]ReportsTakeRow, error) {
+	rows, err := q.db.Query(ctx, reportsTake, arg.Starts, arg.Finishes)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ReportsTakeRow
+	for rows.Next() {
+		var i ReportsTakeRow
+		if err := rows.Scan(&i.Lease, &i.Task, &i.State); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const stepReport = `-- name: StepReport :one
 select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at from otto.step_report($1::uuid, $2::int, $3::bigint, $4::jsonb, $5::text)
 `
@@ -572,37 +608,6 @@ func (q *Queries) TaskStart(ctx context.Context, arg TaskStartParams) (Task, err
 	return i, err
 }
 
-const tasksFinish = `-- name: TasksFinish :many
-select l.id as lease, t.id as task, t.state::text as state from otto.tasks_finish($1::jsonb) t join leases l on l.task_id = t.id and l.epoch = t.epoch
-`
-
-type TasksFinishRow struct {
-	Lease uuid.UUID
-	Task  int64
-	State string
-}
-
-// TasksFinish is TaskFinish for many. What it leaves out, ask for with TaskFinish.
-func (q *Queries) TasksFinish(ctx context.Context, reports json.RawMessage) ([]TasksFinishRow, error) {
-	rows, err := q.db.Query(ctx, tasksFinish, reports)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []TasksFinishRow
-	for rows.Next() {
-		var i TasksFinishRow
-		if err := rows.Scan(&i.Lease, &i.Task, &i.State); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const tasksOfRun = `-- name: TasksOfRun :many
 select t.id, t.run_id, t.stage_id, t.stage_index, t.index, t.name, t.state, t.reason, t.requires, t.priority, t.always, t.allow_failure, t.epoch, t.retries, t.interrupts, t.lease_id, t.exit_code, t.ready_at, t.started_at, t.finished_at, s.name as stage, coalesce(a.name, '')::text as agent, coalesce(otto.task_waits_for(t), '')::text as waiting_for
   from tasks t
@@ -655,37 +660,6 @@ func (q *Queries) TasksOfRun(ctx context.Context, run int64) ([]TasksOfRunRow, e
 			&i.Agent,
 			&i.WaitingFor,
 		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const tasksStart = `-- name: TasksStart :many
-select l.id as lease, t.id as task, t.state::text as state from otto.tasks_start($1::jsonb) t join leases l on l.task_id = t.id and l.epoch = t.epoch
-`
-
-type TasksStartRow struct {
-	Lease uuid.UUID
-	Task  int64
-	State string
-}
-
-// TasksStart is TaskStart for many. What it leaves out, ask for with TaskStart.
-func (q *Queries) TasksStart(ctx context.Context, reports json.RawMessage) ([]TasksStartRow, error) {
-	rows, err := q.db.Query(ctx, tasksStart, reports)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []TasksStartRow
-	for rows.Next() {
-		var i TasksStartRow
-		if err := rows.Scan(&i.Lease, &i.Task, &i.State); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

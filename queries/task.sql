@@ -15,13 +15,9 @@ select * from otto.step_report(@lease::uuid, @epoch::int, @agent::bigint, @steps
 select * from otto.task_finish(@lease::uuid, @epoch::int, @agent::bigint, sqlc.narg('outcome')::text, sqlc.narg('exit_code')::int,
                                sqlc.narg('reason')::text, @steps::jsonb, @log::jsonb, @actor::text);
 
--- name: TasksStart :many
--- TasksStart is TaskStart for many. What it leaves out, ask for with TaskStart.
-select l.id as lease, t.id as task, t.state::text as state from otto.tasks_start(@reports::jsonb) t join leases l on l.task_id = t.id and l.epoch = t.epoch;
-
--- name: TasksFinish :many
--- TasksFinish is TaskFinish for many. What it leaves out, ask for with TaskFinish.
-select l.id as lease, t.id as task, t.state::text as state from otto.tasks_finish(@reports::jsonb) t join leases l on l.task_id = t.id and l.epoch = t.epoch;
+-- name: ReportsTake :many
+-- ReportsTake is TaskStart and TaskFinish for many. What it leaves out, ask for with those.
+select lease::uuid as lease, task::bigint as task, state::text as state from otto.reports_take(@starts::jsonb, @finishes::jsonb);
 
 -- name: TaskInterrupt :one
 -- TaskInterrupt takes a lease away, if the reason holds now.

@@ -27,6 +27,14 @@ func batch(t *testing.T, state string, leases ...held) json.RawMessage {
 	return encoded(t, list)
 }
 
+func (w *world) starts(reports json.RawMessage) ([]db.ReportsTakeRow, error) {
+	return w.q.ReportsTake(w.ctx(), db.ReportsTakeParams{Starts: reports, Finishes: json.RawMessage("[]")})
+}
+
+func (w *world) finishes(reports json.RawMessage) ([]db.ReportsTakeRow, error) {
+	return w.q.ReportsTake(w.ctx(), db.ReportsTakeParams{Starts: json.RawMessage("[]"), Finishes: reports})
+}
+
 // A batch takes each report once, leaves out what is refused, and leaves out what somebody else holds rather than wait.
 func TestBatchLeavesOut(t *testing.T) {
 	t.Parallel()
@@ -42,7 +50,7 @@ func TestBatchLeavesOut(t *testing.T) {
 	beating := must[pgx.Tx](t)(w.db.Owner.Begin(w.ctx()))
 	must[any](t)(beating.Exec(w.ctx(), "update leases set expires_at = expires_at where id = $1", ls[4].ID))
 
-	started := must[[]db.TasksStartRow](t)(w.q.TasksStart(w.ctx(), batch(t, "running", late, foreign, unknown, ls[1], ls[2], ls[1], ls[4])))
+	started := must[[]db.ReportsTakeRow](t)(w.starts(batch(t, "running", late, foreign, unknown, ls[1], ls[2], ls[1], ls[4])))
 	if len(started) != 2 || started[0].State != "running" || started[1].State != "running" {
 		t.Errorf("started %v", started)
 	}
@@ -52,14 +60,14 @@ func TestBatchLeavesOut(t *testing.T) {
 	holding := must[pgx.Tx](t)(w.db.Owner.Begin(w.ctx()))
 	must[any](t)(holding.Exec(w.ctx(), "select otto.lock_run($1)", runs[3]))
 	w.start(ls[3])
-	finished := must[[]db.TasksFinishRow](t)(w.q.TasksFinish(w.ctx(), batch(t, "succeeded", late, foreign, unknown, ls[1], ls[1], ls[2], ls[3], ls[4])))
+	finished := must[[]db.ReportsTakeRow](t)(w.finishes(batch(t, "succeeded", late, foreign, unknown, ls[1], ls[1], ls[2], ls[3], ls[4])))
 	if len(finished) != 2 {
 		t.Errorf("finished %v", finished)
 	}
 	if n := w.count("select count(*) from events where kind in ('task.succeeded', 'run.succeeded', 'step.succeeded')"); n != 6 {
 		t.Errorf("%d events of 2 ends", n)
 	}
-	if again := must[[]db.TasksFinishRow](t)(w.q.TasksFinish(w.ctx(), batch(t, "failed", ls[1]))); len(again) != 0 {
+	if again := must[[]db.ReportsTakeRow](t)(w.finishes(batch(t, "failed", ls[1]))); len(again) != 0 {
 		t.Errorf("took a result again: %v", again)
 	}
 	for _, tx := range []pgx.Tx{holding, beating} {
@@ -67,7 +75,7 @@ func TestBatchLeavesOut(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if finished = must[[]db.TasksFinishRow](t)(w.q.TasksFinish(w.ctx(), batch(t, "succeeded", ls[3], ls[4]))); len(finished) != 2 {
+	if finished = must[[]db.ReportsTakeRow](t)(w.finishes(batch(t, "succeeded", ls[3], ls[4]))); len(finished) != 2 {
 		t.Errorf("the rest: %v", finished)
 	}
 	w.want(runs[4], "succeeded: succeeded[main=succeeded]")
@@ -95,10 +103,14 @@ func TestBatchesContend(t *testing.T) {
 				}
 				return err
 			}
-			if _, err := w.q.TasksStart(w.ctx(), batch(t, "running", mine[:6]...)); err != nil {
+			if i < 5 {
+				if _, err := w.starts(batch(t, "running", mine[:6]...)); err != nil {
+					return err
+				}
+				_, err := w.finishes(batch(t, "succeeded", mine[:6]...))
 				return err
 			}
-			_, err := w.q.TasksFinish(w.ctx(), batch(t, "succeeded", mine[:6]...))
+			_, err := w.q.ReportsTake(w.ctx(), db.ReportsTakeParams{Starts: batch(t, "running", mine[:4]...), Finishes: batch(t, "succeeded", mine[2:]...)})
 			return err
 		})
 		for _, l := range ls {
