@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"runtime"
 	"sync"
@@ -37,6 +38,11 @@ type Agent struct {
 	keepers keepers
 	spare   spare
 	zip     *zstd.Encoder
+
+	// What a simulation in virtual time does in its own way: nothing in it may wait for the world outside.
+	launch    func(context.Context, job, sink) (*process, error) // start, else
+	transport http.RoundTripper                                  // pools of connections if nil
+	jitter    func(time.Duration) time.Duration                  // any duration below this one
 
 	kick     chan struct{} // wakes the heartbeat
 	drain    chan struct{} // closed by Drain
@@ -68,7 +74,7 @@ func New(cfg Config) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Agent{
+	a := &Agent{
 		cfg:     cfg,
 		log:     cfg.Log,
 		roster:  newRoster(cfg.Capacity),
@@ -78,7 +84,10 @@ func New(cfg Config) (*Agent, error) {
 		drain:   make(chan struct{}),
 		stop:    make(chan struct{}),
 		done:    make(chan struct{}),
-	}, nil
+		jitter:  func(span time.Duration) time.Duration { return rand.N(span) },
+	}
+	a.launch = a.start
+	return a, nil
 }
 
 // Run works until ctx is cancelled, Drain or Stop is called, or the server refuses the agent's credential; only the last
@@ -228,16 +237,24 @@ func (a *Agent) dial(token string) (err error) {
 }
 
 func (a *Agent) client(token string) (*client.Client, error) {
+	transport := a.transport
+	if transport == nil {
+		transport = a.pool()
+	}
+	return client.New(client.Config{
+		URL:        a.cfg.URL,
+		Token:      token,
+		HTTPClient: &http.Client{Transport: transport},
+		UserAgent:  "otto-agent/" + a.cfg.Version,
+	})
+}
+
+func (a *Agent) pool() *http.Transport {
 	pool := http.DefaultTransport.(*http.Transport).Clone()
 	pool.TLSClientConfig = a.cfg.TLS.Clone()
 	pool.MaxIdleConnsPerHost = a.cfg.Capacity + 1
 	a.pools = append(a.pools, pool)
-	return client.New(client.Config{
-		URL:        a.cfg.URL,
-		Token:      token,
-		HTTPClient: &http.Client{Transport: pool},
-		UserAgent:  "otto-agent/" + a.cfg.Version,
-	})
+	return pool
 }
 
 func (a *Agent) hangUp() {

@@ -27,7 +27,7 @@ func (a *Agent) beat(ctx context.Context) {
 		interval: interval,
 		ttl:      milliseconds(a.settings.LeaseTTLMS),
 		renewed:  time.Now(),
-		pauses:   &backoff{base: interval / 16, limit: interval / 2},
+		pauses:   &backoff{base: interval / 16, limit: interval / 2, draw: a.jitter},
 	}
 	for {
 		wait := a.beatOnce(ctx, p)

@@ -117,7 +117,7 @@ func TestHarmedKeeperIsReplaced(t *testing.T) {
 			_, end := script(t, a, "echo $PPID"+state)
 			before, rest, _ := strings.Cut(end(), "\n")
 			p, end := script(t, a, "sleep 1000")
-			if err := harm(p.keeper.cmd.Process.Pid); err != nil {
+			if err := harm(p.keeper.(*attendant).cmd.Process.Pid); err != nil {
 				t.Fatal(err)
 			}
 			p.order(order{Kill: true})

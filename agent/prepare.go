@@ -71,7 +71,7 @@ const fetchTries = 3
 
 // fetchSource gets the bundle, however long the server is away.
 func (t *task) fetchSource(ctx context.Context, ref client.SourceRef) (*os.File, error) {
-	pauses := newReportBackoff(t.agent.cfg.ReconnectWindow)
+	pauses := t.agent.reportBackoff()
 	wrong := 0
 	for {
 		f, err := t.agent.sources.get(ctx, ref, func(ctx context.Context) (io.ReadCloser, error) {

@@ -50,7 +50,7 @@ var errKeeperKilled = errors.New("the keeper of the step was killed")
 
 // process is a step that runs, seen from the agent.
 type process struct {
-	keeper *attendant
+	keeper overseer
 	output [2]*outlet
 	// release lets go of a sink that holds up the step: what is left in the pipes is little.
 	release context.CancelFunc
@@ -58,6 +58,12 @@ type process struct {
 	ended  chan struct{} // closed when ending and err are set
 	ending ending
 	err    error
+}
+
+// overseer ends a step early: its keeper, or what stands for one where steps are simulated.
+type overseer interface {
+	order(p *process, o order)
+	kill(p *process)
 }
 
 // sink takes a piece of output of a step as it arrives. It may hold up the step until its context ends.
@@ -83,7 +89,7 @@ func (a *Agent) start(ctx context.Context, job job, to sink) (*process, error) {
 		go p.output[i].copy()
 	}
 	keeper.serve(p, job, theirs)
-	go p.follow(a)
+	go p.follow(a, keeper)
 	return p, nil
 }
 
@@ -110,17 +116,17 @@ func closeEnds(files []*os.File) {
 }
 
 // follow waits for the keeper's report, then for the last of the output.
-func (p *process) follow(a *Agent) {
+func (p *process) follow(a *Agent, keeper *attendant) {
 	defer close(p.ended)
-	err := p.keeper.reports.Decode(&p.ending)
+	err := keeper.reports.Decode(&p.ending)
 	switch {
 	case err != nil:
 		p.err = errKeeperKilled
-		p.ending.Left = append(p.ending.Left, a.bury(p.keeper)...)
+		p.ending.Left = append(p.ending.Left, a.bury(keeper)...)
 	case p.ending.Worn != "":
-		a.bury(p.keeper)
+		a.bury(keeper)
 	default:
-		a.giveBack(p.keeper)
+		a.giveBack(keeper)
 	}
 	if p.ending.Error != "" {
 		p.err = errors.New(p.ending.Error)

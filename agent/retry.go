@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"net/http"
 	"time"
 
@@ -17,16 +16,19 @@ type backoff struct {
 	base  time.Duration // the second pause lies within twice of it, and so on
 	limit time.Duration // no pause is longer
 	tries int
+	draw  func(time.Duration) time.Duration // the agent's jitter
 }
 
-// newBackoff is for the lines that an agent holds all the time.
-func newBackoff(window time.Duration) *backoff {
-	return &backoff{first: window, base: window / 10, limit: 6 * window}
+// lineBackoff is for the lines that an agent holds all the time.
+func (a *Agent) lineBackoff() *backoff {
+	window := a.cfg.ReconnectWindow
+	return &backoff{first: window, base: window / 10, limit: 6 * window, draw: a.jitter}
 }
 
-// newReportBackoff is for reports: their first retry is soon, since somebody waits for the result.
-func newReportBackoff(window time.Duration) *backoff {
-	return &backoff{base: window / 10, limit: 6 * window}
+// reportBackoff is for reports: their first retry is soon, since somebody waits for the result.
+func (a *Agent) reportBackoff() *backoff {
+	window := a.cfg.ReconnectWindow
+	return &backoff{base: window / 10, limit: 6 * window, draw: a.jitter}
 }
 
 // pause gives the next pause. The server's own wish, if it has one, is the least.
@@ -36,7 +38,7 @@ func (b *backoff) pause(err error) time.Duration {
 		span = b.first
 	}
 	b.tries++
-	return retryAfter(err) + rand.N(span+1)
+	return retryAfter(err) + b.draw(span+1)
 }
 
 func (b *backoff) reset() { b.tries = 0 }
@@ -91,7 +93,7 @@ const reportLimit = 30 * time.Second
 
 // insist repeats a report until the server has answered it for good or ctx ends. A nil error means it was accepted.
 func (a *Agent) insist(ctx context.Context, what string, call func(context.Context) error) error {
-	pauses := newReportBackoff(a.cfg.ReconnectWindow)
+	pauses := a.reportBackoff()
 	for {
 		err := try(ctx, reportLimit, call)
 		if err == nil || refused(err) || ctx.Err() != nil {

@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"time"
 
 	"github.com/ottoci/otto/client"
@@ -19,8 +18,8 @@ const (
 
 // takeWork holds one request for work at all times; without a free slot it brings orders only. It never gives up.
 func (a *Agent) takeWork(ctx context.Context) {
-	outage := newBackoff(a.cfg.ReconnectWindow)
-	idle := &backoff{base: 50 * time.Millisecond, limit: time.Second}
+	outage := a.lineBackoff()
+	idle := &backoff{base: 50 * time.Millisecond, limit: time.Second, draw: a.jitter}
 	for ctx.Err() == nil {
 		asked := time.Now()
 		answer, err := a.ask(ctx)
@@ -49,7 +48,7 @@ func (a *Agent) takeWork(ctx context.Context) {
 func (a *Agent) ask(ctx context.Context) (client.LeaseAnswer, error) {
 	free, ctx, done := a.roster.request(ctx)
 	defer done()
-	wait := longPoll + rand.N(longPollSpread)
+	wait := longPoll + a.jitter(longPollSpread)
 	var answer client.LeaseAnswer
 	err := try(ctx, wait+longPollMargin, func(ctx context.Context) (err error) {
 		answer, err = a.control.LeaseTake(ctx, client.LeaseRequest{Free: free, WaitMS: wait.Milliseconds()})

@@ -14,7 +14,7 @@ const chunkLimit = 2 * time.Minute
 // is on its way goes with the next: so a fast step needs few requests, and a slow one does not wait for company. Chunks
 // whose answer was lost are sent again: the server knows them by their numbers. The server says which one it wants next.
 func (a *Agent) upload(ctx context.Context, lease string, s *spool) error {
-	pauses := newReportBackoff(a.cfg.ReconnectWindow)
+	pauses := a.reportBackoff()
 	seq := 0
 	for {
 		b, err := s.next(ctx, seq)
