@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/ottoci/otto/client"
@@ -45,9 +46,23 @@ func (a *Agent) upload(ctx context.Context, lease string, s *spool) error {
 	}
 }
 
+// shortLog is up to how many compressed bytes of a log go with the reports of other tasks: for so few a request of their own
+// costs more than they do.
+const shortLog = 32 << 10
+
 func (a *Agent) sendChunks(ctx context.Context, lease string, b batch) (ack client.LogAck, err error) {
+	send := func(ctx context.Context) (client.LogAck, error) { return a.logs.LeaseLogFrames(ctx, lease, b.frames) }
+	if len(b.frames) <= shortLog {
+		chunks, err := client.ReadLogFrames(b.frames)
+		if err != nil {
+			return ack, fmt.Errorf("read the log's spool: %w", err)
+		}
+		if len(chunks) == 1 {
+			send = func(ctx context.Context) (client.LogAck, error) { return a.reports.LeaseLog(ctx, lease, chunks[0]) }
+		}
+	}
 	err = try(ctx, chunkLimit, func(ctx context.Context) error {
-		ack, err = a.logs.LeaseLogFrames(ctx, lease, b.frames)
+		ack, err = send(ctx)
 		return err
 	})
 	return ack, err

@@ -67,7 +67,7 @@ type API struct {
 	dispatch  *dispatcher
 	tail      *tail
 	creates   *batcher[creation, answer[client.Run]]
-	reports   *batcher[report, client.LeaseState]
+	reports   *batcher[report, taken]
 	beats     *batcher[heartbeat, renewal]
 	heartbeat atomic.Int64 // the time between an agent's heartbeats, once it is known
 

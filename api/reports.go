@@ -16,7 +16,7 @@ const maxBatch = 100
 
 // report is what an agent says of a lease, as otto.reports_take reads it.
 type report struct {
-	ends     bool                // it is a result; else the word that work begins
+	kind     string
 	Lease    uuid.UUID           `json:"lease"`
 	Epoch    int                 `json:"epoch"`
 	Agent    int64               `json:"agent"`
@@ -26,59 +26,89 @@ type report struct {
 	Reason   *string             `json:"reason,omitempty"`
 	Steps    []client.StepReport `json:"steps"`
 	Log      *client.LogTotal    `json:"log,omitempty"`
+	*chunkRow
+}
+
+// chunkRow is a chunk of a log, for a report of that kind.
+type chunkRow struct {
+	Seq      int32           `json:"seq"`
+	Bytes    int32           `json:"bytes"`
+	Lines    int32           `json:"lines"`
+	Segments json.RawMessage `json:"segments"`
+	Data     []byte          `json:"data"`
+}
+
+// The kinds of reports, as otto.reports_take names them.
+const (
+	reportStart  = "start"
+	reportLog    = "log"
+	reportFinish = "finish"
+)
+
+// taken is the answer to a report.
+type taken struct {
+	state client.LeaseState
+	next  int // chunk of the log
 }
 
 // newReports collects what agents say of their leases.
-func (a *API) newReports() *batcher[report, client.LeaseState] {
-	return &batcher[report, client.LeaseState]{most: maxBatch, linger: inCrowds, all: a.takeReports, single: a.takeReport}
+func (a *API) newReports() *batcher[report, taken] {
+	return &batcher[report, taken]{most: maxBatch, linger: inCrowds, all: a.takeReports, single: a.takeReport}
 }
 
-// takeReports does reports in one transaction. Two about one lease both hear the same: only one of them counts.
-func (a *API) takeReports(ctx context.Context, in []report) (map[int]client.LeaseState, error) {
-	starts, finishes := []report{}, []report{}
+// takeReports does reports in one transaction. Two of a kind about one lease both hear the same: only one of them counts.
+func (a *API) takeReports(ctx context.Context, in []report) (map[int]taken, error) {
+	byKind := map[string][]report{reportStart: {}, reportLog: {}, reportFinish: {}}
 	for _, r := range in {
-		if r.ends {
-			finishes = append(finishes, r)
-		} else {
-			starts = append(starts, r)
-		}
+		byKind[r.kind] = append(byKind[r.kind], r)
 	}
 	var p db.ReportsTakeParams
-	var err error
-	if p.Starts, err = json.Marshal(starts); err != nil {
-		return nil, err
-	}
-	if p.Finishes, err = json.Marshal(finishes); err != nil {
-		return nil, err
+	for kind, into := range map[string]*json.RawMessage{reportStart: &p.Starts, reportLog: &p.Logs, reportFinish: &p.Finishes} {
+		body, err := json.Marshal(byKind[kind])
+		if err != nil {
+			return nil, err
+		}
+		*into = body
 	}
 	rows, err := a.agents.ReportsTake(ctx, p)
 	if err != nil {
 		return nil, err
 	}
-	states := make(map[uuid.UUID]client.LeaseState, len(rows))
-	for _, row := range rows {
-		states[row.Lease] = client.LeaseState{ID: row.Lease.String(), Task: row.Task, State: row.State}
+	type about struct {
+		kind  string
+		lease uuid.UUID
 	}
-	done := make(map[int]client.LeaseState, len(rows))
+	answers := make(map[about]taken, len(rows))
+	for _, row := range rows {
+		answers[about{row.Kind, row.Lease}] = taken{client.LeaseState{ID: row.Lease.String(), Task: row.Task, State: row.State}, int(row.Next)}
+	}
+	done := make(map[int]taken, len(rows))
 	for i, r := range in {
-		if state, ok := states[r.Lease]; ok {
-			done[i] = state
+		answer, ok := answers[about{r.kind, r.Lease}]
+		if ok && (r.kind != reportLog || answer.next == int(r.Seq)+1) {
+			done[i] = answer
 		}
 	}
 	return done, nil
 }
 
 // takeReport does one report by itself. It waits for whoever holds what it needs, and hears why it is refused.
-func (a *API) takeReport(ctx context.Context, r report) (client.LeaseState, error) {
+func (a *API) takeReport(ctx context.Context, r report) (out taken, err error) {
+	if r.kind == reportLog {
+		out.next, err = a.appendLog(ctx, []db.LogAppendAllParams{{
+			Lease: r.Lease, Epoch: narrow(r.Epoch), Agent: r.Agent, Seq: r.Seq, Bytes: r.Bytes, Lines: r.Lines, Segments: r.Segments, Data: r.Data,
+		}})
+		return out, err
+	}
 	steps, err := json.Marshal(r.Steps)
 	if err != nil {
-		return client.LeaseState{}, err
+		return out, err
 	}
 	var task db.Task
-	if r.ends {
+	if r.kind == reportFinish {
 		var log json.RawMessage
 		if log, err = json.Marshal(r.Log); err != nil {
-			return client.LeaseState{}, err
+			return out, err
 		}
 		task, err = a.agents.TaskFinish(ctx, db.TaskFinishParams{
 			Lease: r.Lease, Epoch: narrow(r.Epoch), Agent: r.Agent, Outcome: r.Outcome, ExitCode: exitCode32(r.ExitCode), Reason: r.Reason,
@@ -89,7 +119,8 @@ func (a *API) takeReport(ctx context.Context, r report) (client.LeaseState, erro
 			Lease: r.Lease, Epoch: narrow(r.Epoch), Agent: r.Agent, Steps: steps, Actor: r.Actor,
 		})
 	}
-	return encodeState(r.Lease, task), err
+	out.state = encodeState(r.Lease, task)
+	return out, err
 }
 
 // encoded passes a value on as JSON.
@@ -104,12 +135,21 @@ func encoded[T any](v any, to func(json.RawMessage) (T, error)) (T, error) {
 
 // startOf and finishOf are an agent's words as reports.
 func startOf(who *principal, lease uuid.UUID, start client.LeaseStart) report {
-	return report{Lease: lease, Epoch: start.Epoch, Agent: who.agent, Actor: who.actor(), Steps: append([]client.StepReport{}, start.Steps...)}
+	return report{kind: reportStart, Lease: lease, Epoch: start.Epoch, Agent: who.agent, Actor: who.actor(), Steps: append([]client.StepReport{}, start.Steps...)}
+}
+
+// logOf is a chunk as a report, once it has been checked.
+func (a *API) logOf(who *principal, lease uuid.UUID, chunk client.LogChunk) (report, error) {
+	row, err := a.codec.check(chunk)
+	return report{
+		kind: reportLog, Lease: lease, Epoch: chunk.Epoch, Agent: who.agent,
+		chunkRow: &chunkRow{row.Seq, row.Bytes, row.Lines, row.Segments, row.Data},
+	}, err
 }
 
 func finishOf(who *principal, lease uuid.UUID, finish client.LeaseFinish) report {
 	r := startOf(who, lease, client.LeaseStart{Epoch: finish.Epoch, Steps: finish.Steps})
-	r.ends, r.Outcome, r.ExitCode, r.Reason, r.Log = true, optional(finish.Outcome), finish.ExitCode, optional(finish.Reason), &finish.Log
+	r.kind, r.Outcome, r.ExitCode, r.Reason, r.Log = reportFinish, optional(finish.Outcome), finish.ExitCode, optional(finish.Reason), &finish.Log
 	return r
 }
 
@@ -121,12 +161,12 @@ func (a *API) leaseStart(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	state, err := a.reports.one(ctx, startOf(caller(ctx), lease, in.Body))
+	told, err := a.reports.one(ctx, startOf(caller(ctx), lease, in.Body))
 	if err != nil {
 		return nil, err
 	}
 	a.wake.Wake(db.TopicEvent)
-	return &output[client.LeaseState]{state}, nil
+	return &output[client.LeaseState]{told.state}, nil
 }
 
 func (a *API) leaseFinish(ctx context.Context, in *struct {
@@ -137,13 +177,13 @@ func (a *API) leaseFinish(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	state, err := a.reports.one(ctx, finishOf(caller(ctx), lease, in.Body))
+	told, err := a.reports.one(ctx, finishOf(caller(ctx), lease, in.Body))
 	if err != nil {
 		return nil, err
 	}
 	// The database's wake-up may have come too early: concurrent transactions share one. Ours comes after the commit.
 	a.wake.Wake(db.TopicReady, db.TopicEvent)
-	return &output[client.LeaseState]{state}, nil
+	return &output[client.LeaseState]{told.state}, nil
 }
 
 // leaseReport takes what an agent says of several leases at once. Each report is taken or refused by itself.
@@ -157,6 +197,17 @@ func (a *API) leaseReport(ctx context.Context, in *struct{ Body client.LeaseRepo
 		}
 		all = append(all, startOf(who, lease, r.LeaseStart))
 	}
+	for _, r := range in.Body.Logs {
+		lease, err := LeaseRef{r.Lease}.id()
+		if err != nil {
+			return nil, err
+		}
+		chunk, err := a.logOf(who, lease, r.LogChunk)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, chunk)
+	}
 	for _, r := range in.Body.Finishes {
 		lease, err := LeaseRef{r.Lease}.id()
 		if err != nil {
@@ -164,23 +215,31 @@ func (a *API) leaseReport(ctx context.Context, in *struct{ Body client.LeaseRepo
 		}
 		all = append(all, finishOf(who, lease, r.LeaseFinish))
 	}
-	results := a.resultsOf(ctx, all, a.reports.call(ctx, all...))
-	begun := len(in.Body.Starts)
-	a.wake.Wake(db.TopicReady, db.TopicEvent)
-	return &output[client.LeaseReportsAnswer]{client.LeaseReportsAnswer{Starts: results[:begun], Finishes: results[begun:]}}, nil
+	answer := a.answersTo(ctx, all, a.reports.call(ctx, all...))
+	a.wake.Wake(db.TopicReady, db.TopicEvent, db.TopicLog)
+	return &output[client.LeaseReportsAnswer]{answer}, nil
 }
 
-// resultsOf answers what became of each report.
-func (a *API) resultsOf(ctx context.Context, in []report, out []outcome[client.LeaseState]) []client.LeaseResult {
-	results := make([]client.LeaseResult, len(in))
+// answersTo says what became of each report.
+func (a *API) answersTo(ctx context.Context, in []report, out []outcome[taken]) client.LeaseReportsAnswer {
+	answer := client.LeaseReportsAnswer{Starts: []client.LeaseResult{}, Logs: []client.LeaseLogResult{}, Finishes: []client.LeaseResult{}}
+	transitions := map[string]string{reportStart: "task_start", reportLog: "log_append", reportFinish: "task_finish"}
 	for i, o := range out {
-		results[i].LeaseState = o.value
-		if o.err == nil {
-			a.metrics.transition(map[bool]string{false: "task_start", true: "task_finish"}[in[i].ends])
-			continue
+		var problem *client.Error
+		if o.err != nil {
+			problem = (*client.Error)(a.problem(ctx, o.err))
+			o.value.state.ID = in[i].Lease.String()
+		} else {
+			a.metrics.transition(transitions[in[i].kind])
 		}
-		results[i].ID = in[i].Lease.String()
-		results[i].Problem = (*client.Error)(a.problem(ctx, o.err))
+		switch in[i].kind {
+		case reportLog:
+			answer.Logs = append(answer.Logs, client.LeaseLogResult{ID: in[i].Lease.String(), LogAck: client.LogAck{Next: o.value.next}, Problem: problem})
+		case reportStart:
+			answer.Starts = append(answer.Starts, client.LeaseResult{LeaseState: o.value.state, Problem: problem})
+		default:
+			answer.Finishes = append(answer.Finishes, client.LeaseResult{LeaseState: o.value.state, Problem: problem})
+		}
 	}
-	return results
+	return answer
 }

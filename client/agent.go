@@ -192,9 +192,10 @@ type LeaseState struct {
 	State string `json:"state" doc:"State of the task."`
 }
 
-// LeaseReports says what became of several leases at once, up to 256 of each kind.
+// LeaseReports says what became of several leases at once, up to 256 of each kind. Starts are taken first, results last.
 type LeaseReports struct {
 	Starts   []LeaseStarted  `json:"starts,omitempty" maxItems:"256"`
+	Logs     []LeaseLogged   `json:"logs,omitempty" maxItems:"256" doc:"Of short logs: a longer one has its own requests. The chunks of one log follow each other in different requests."`
 	Finishes []LeaseFinished `json:"finishes,omitempty" maxItems:"256"`
 }
 
@@ -202,6 +203,12 @@ type LeaseReports struct {
 type LeaseStarted struct {
 	Lease string `json:"lease" format:"uuid"`
 	LeaseStart
+}
+
+// LeaseLogged is a chunk of a lease's log.
+type LeaseLogged struct {
+	Lease string `json:"lease" format:"uuid"`
+	LogChunk
 }
 
 // LeaseFinished is the result of a lease.
@@ -212,8 +219,16 @@ type LeaseFinished struct {
 
 // LeaseReportsAnswer is what became of each report, in their order.
 type LeaseReportsAnswer struct {
-	Starts   []LeaseResult `json:"starts"`
-	Finishes []LeaseResult `json:"finishes"`
+	Starts   []LeaseResult    `json:"starts"`
+	Logs     []LeaseLogResult `json:"logs"`
+	Finishes []LeaseResult    `json:"finishes"`
+}
+
+// LeaseLogResult says which chunk of a log the server wants next, or why it refused one.
+type LeaseLogResult struct {
+	ID string `json:"id" format:"uuid"`
+	LogAck
+	Problem *Error `json:"problem,omitempty" doc:"As the answer to a single chunk would be."`
 }
 
 // LeaseResult is the state of a lease's task after a report, or why the report was refused.

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Reporter says that leases begin and end, like the methods of Client of the same names, for an agent that has many: what
+// Reporter says that leases begin and end, and what their logs are if they are short, like the methods of Client of the same names, for an agent that has many: what
 // is said while a request is under way goes out together in the next one. A report that comes alone is sent at once.
 type Reporter struct {
 	client *Client
@@ -16,6 +16,7 @@ type Reporter struct {
 	sending  bool
 	alone    bool // the server is older than lease-report
 	starts   []saying[LeaseStarted]
+	logs     []saying[LeaseLogged]
 	finishes []saying[LeaseFinished]
 
 	stop  func()
@@ -32,6 +33,7 @@ type saying[R any] struct {
 // hearing is the answer to one report.
 type hearing struct {
 	state LeaseState
+	next  int // chunk of the log
 	err   error
 }
 
@@ -61,7 +63,18 @@ func (r *Reporter) LeaseStart(ctx context.Context, lease string, start LeaseStar
 	if !r.send(ctx, func() { r.starts = append(r.starts, s) }) {
 		return r.client.LeaseStart(ctx, lease, start)
 	}
-	return s.wait(ctx)
+	h := s.wait(ctx)
+	return h.state, h.err
+}
+
+// LeaseLog stores a chunk of a lease's log. Long logs have LeaseLogFrames.
+func (r *Reporter) LeaseLog(ctx context.Context, lease string, chunk LogChunk) (LogAck, error) {
+	s := saying[LeaseLogged]{LeaseLogged{lease, chunk}, make(chan hearing, 1)}
+	if !r.send(ctx, func() { r.logs = append(r.logs, s) }) {
+		return r.client.LeaseLog(ctx, lease, chunk)
+	}
+	h := s.wait(ctx)
+	return LogAck{h.next}, h.err
 }
 
 // LeaseFinish says what became of a lease.
@@ -70,16 +83,17 @@ func (r *Reporter) LeaseFinish(ctx context.Context, lease string, finish LeaseFi
 	if !r.send(ctx, func() { r.finishes = append(r.finishes, s) }) {
 		return r.client.LeaseFinish(ctx, lease, finish)
 	}
-	return s.wait(ctx)
+	h := s.wait(ctx)
+	return h.state, h.err
 }
 
 // wait answers what was heard, or why nobody waits any more; then the report may or may not have been taken.
-func (s saying[R]) wait(ctx context.Context) (LeaseState, error) {
+func (s saying[R]) wait(ctx context.Context) hearing {
 	select {
 	case h := <-s.heard:
-		return h.state, h.err
+		return h
 	case <-ctx.Done():
-		return LeaseState{}, context.Cause(ctx)
+		return hearing{err: context.Cause(ctx)}
 	}
 }
 
@@ -102,19 +116,19 @@ func (r *Reporter) send(ctx context.Context, enqueue func()) bool {
 func (r *Reporter) run(ctx context.Context) {
 	for {
 		r.mu.Lock()
-		starts, finishes := cut(&r.starts), cut(&r.finishes)
-		if len(starts)+len(finishes) == 0 {
+		starts, logs, finishes := cut(&r.starts), cut(&r.logs), cut(&r.finishes)
+		if len(starts)+len(logs)+len(finishes) == 0 {
 			r.sending = false
 			r.mu.Unlock()
 			return
 		}
 		r.mu.Unlock()
-		r.exchange(ctx, starts, finishes)
+		r.exchange(ctx, starts, logs, finishes)
 	}
 }
 
 // exchange sends reports and passes on the answers.
-func (r *Reporter) exchange(ctx context.Context, starts []saying[LeaseStarted], finishes []saying[LeaseFinished]) {
+func (r *Reporter) exchange(ctx context.Context, starts []saying[LeaseStarted], logs []saying[LeaseLogged], finishes []saying[LeaseFinished]) {
 	ctx, cancel := context.WithTimeout(ctx, reportPatience)
 	defer cancel()
 	r.group.Go(func() {
@@ -124,40 +138,61 @@ func (r *Reporter) exchange(ctx context.Context, starts []saying[LeaseStarted], 
 		case <-ctx.Done():
 		}
 	})
-	answer, err := r.client.LeaseReport(ctx, LeaseReports{reportsIn(starts), reportsIn(finishes)})
+	answer, err := r.client.LeaseReport(ctx, LeaseReports{reportsIn(starts), reportsIn(logs), reportsIn(finishes)})
 	if IsStatus(err, http.StatusNotFound) || IsStatus(err, http.StatusMethodNotAllowed) {
 		r.mu.Lock()
 		r.alone = true
 		r.mu.Unlock()
-		for _, s := range starts {
-			state, err := r.client.LeaseStart(ctx, s.report.Lease, s.report.LeaseStart)
-			s.heard <- hearing{state, err}
-		}
-		for _, s := range finishes {
-			state, err := r.client.LeaseFinish(ctx, s.report.Lease, s.report.LeaseFinish)
-			s.heard <- hearing{state, err}
-		}
+		r.oneByOne(ctx, starts, logs, finishes)
 		return
 	}
-	tell(starts, answer.Starts, err)
-	tell(finishes, answer.Finishes, err)
+	tell(starts, len(answer.Starts), err, func(i int) hearing { return answer.Starts[i].hearing() })
+	tell(logs, len(answer.Logs), err, func(i int) hearing { return answer.Logs[i].hearing() })
+	tell(finishes, len(answer.Finishes), err, func(i int) hearing { return answer.Finishes[i].hearing() })
+}
+
+// oneByOne sends reports to a server that takes no others.
+func (r *Reporter) oneByOne(ctx context.Context, starts []saying[LeaseStarted], logs []saying[LeaseLogged], finishes []saying[LeaseFinished]) {
+	for _, s := range starts {
+		state, err := r.client.LeaseStart(ctx, s.report.Lease, s.report.LeaseStart)
+		s.heard <- hearing{state: state, err: err}
+	}
+	for _, s := range logs {
+		ack, err := r.client.LeaseLog(ctx, s.report.Lease, s.report.LogChunk)
+		s.heard <- hearing{next: ack.Next, err: err}
+	}
+	for _, s := range finishes {
+		state, err := r.client.LeaseFinish(ctx, s.report.Lease, s.report.LeaseFinish)
+		s.heard <- hearing{state: state, err: err}
+	}
 }
 
 // tell passes results on to those who wait for them.
-func tell[R any](to []saying[R], results []LeaseResult, err error) {
+func tell[R any](to []saying[R], results int, err error, result func(i int) hearing) {
 	for i, s := range to {
-		h := hearing{err: err}
 		switch {
 		case err != nil:
-		case i >= len(results):
-			h.err = &Error{Status: http.StatusBadGateway, Detail: "the server answered fewer reports than it was sent"}
-		case results[i].Problem != nil:
-			h.err = results[i].Problem
+			s.heard <- hearing{err: err}
+		case i >= results:
+			s.heard <- hearing{err: &Error{Status: http.StatusBadGateway, Detail: "the server answered fewer reports than it was sent"}}
 		default:
-			h.state = results[i].LeaseState
+			s.heard <- result(i)
 		}
-		s.heard <- h
 	}
+}
+
+func (r LeaseResult) hearing() hearing {
+	if r.Problem != nil {
+		return hearing{err: r.Problem}
+	}
+	return hearing{state: r.LeaseState}
+}
+
+func (r LeaseLogResult) hearing() hearing {
+	if r.Problem != nil {
+		return hearing{err: r.Problem}
+	}
+	return hearing{next: r.Next}
 }
 
 // cut takes the first in line.

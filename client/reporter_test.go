@@ -24,6 +24,9 @@ func TestReporterSendsTogether(t *testing.T) {
 		for _, s := range in.Starts {
 			out.Starts = append(out.Starts, LeaseResult{LeaseState: LeaseState{ID: s.Lease, State: "running"}})
 		}
+		for _, l := range in.Logs {
+			out.Logs = append(out.Logs, LeaseLogResult{ID: l.Lease, LogAck: LogAck{l.Seq + 1}})
+		}
 		for _, f := range in.Finishes {
 			result := LeaseResult{LeaseState: LeaseState{ID: f.Lease, State: "succeeded"}}
 			if f.Lease == "lost" {
@@ -58,6 +61,11 @@ func TestReporterSendsTogether(t *testing.T) {
 			}
 		})
 		wg.Go(func() {
+			if ack, err := r.LeaseLog(t.Context(), fmt.Sprint("l", i), LogChunk{Seq: i}); ack.Next != i+1 || err != nil {
+				t.Error(ack, err)
+			}
+		})
+		wg.Go(func() {
 			if s, err := r.LeaseFinish(t.Context(), fmt.Sprint("f", i), LeaseFinish{}); s.ID != fmt.Sprint("f", i) || err != nil {
 				t.Error(s, err)
 			}
@@ -70,9 +78,9 @@ func TestReporterSendsTogether(t *testing.T) {
 	})
 	for {
 		r.mu.Lock()
-		waiting := len(r.starts) + len(r.finishes)
+		waiting := len(r.starts) + len(r.logs) + len(r.finishes)
 		r.mu.Unlock()
-		if waiting == 17 {
+		if waiting == 25 {
 			break
 		}
 	}
@@ -94,7 +102,7 @@ func TestReporterWithOlderServer(t *testing.T) {
 			w.WriteHeader(http.StatusNotFound)
 			return
 		}
-		_, _ = w.Write([]byte(`{"id":"a","task":1,"state":"running"}`))
+		_, _ = w.Write([]byte(`{"id":"a","task":1,"state":"running","next":3}`))
 	})
 	r := NewReporter(c)
 	for range 2 {
@@ -102,10 +110,13 @@ func TestReporterWithOlderServer(t *testing.T) {
 			t.Error(s, err)
 		}
 	}
+	if ack, err := r.LeaseLog(t.Context(), "c", LogChunk{}); ack.Next != 3 || err != nil {
+		t.Error(ack, err)
+	}
 	if s, err := r.LeaseFinish(t.Context(), "b", LeaseFinish{}); s.State != "running" || err != nil {
 		t.Error(s, err)
 	}
-	for _, path := range []string{"/v1/leases/a/start", "/v1/leases/b/finish"} {
+	for _, path := range []string{"/v1/leases/a/start", "/v1/leases/c/log", "/v1/leases/b/finish"} {
 		if _, ok := paths.Load(path); !ok {
 			t.Errorf("%s was not called", path)
 		}

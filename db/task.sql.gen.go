@@ -71,23 +71,27 @@ func (q *Queries) AttemptsOfTask(ctx context.Context, task int64) ([]AttemptsOfT
 }
 
 const reportsTake = `-- name: ReportsTake :many
-select lease::uuid as lease, task::bigint as task, state::text as state from otto.reports_take($1::jsonb, $2::jsonb)
+select kind::text as kind, lease::uuid as lease, task::bigint as task, state::text as state, next::int as next
+  from otto.reports_take($1::jsonb, $2::jsonb, $3::jsonb)
 `
 
 type ReportsTakeParams struct {
 	Starts   json.RawMessage
+	Logs     json.RawMessage
 	Finishes json.RawMessage
 }
 
 type ReportsTakeRow struct {
+	Kind  string
 	Lease uuid.UUID
 	Task  int64
 	State string
+	Next  int32
 }
 
-// ReportsTake is TaskStart and TaskFinish for many. What it leaves out, ask for with those.
+// ReportsTake is TaskStart, LogAppend and TaskFinish for many. What it leaves out, ask for with those.
 func (q *Queries) ReportsTake(ctx context.Context, arg ReportsTakeParams) ([]ReportsTakeRow, error) {
-	rows, err := q.db.Query(ctx, reportsTake, arg.Starts, arg.Finishes)
+	rows, err := q.db.Query(ctx, reportsTake, arg.Starts, arg.Logs, arg.Finishes)
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +99,13 @@ func (q *Queries) ReportsTake(ctx context.Context, arg ReportsTakeParams) ([]Rep
 	var items []ReportsTakeRow
 	for rows.Next() {
 		var i ReportsTakeRow
-		if err := rows.Scan(&i.Lease, &i.Task, &i.State); err != nil {
+		if err := rows.Scan(
+			&i.Kind,
+			&i.Lease,
+			&i.Task,
+			&i.State,
+			&i.Next,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

@@ -16,8 +16,9 @@ select * from otto.task_finish(@lease::uuid, @epoch::int, @agent::bigint, sqlc.n
                                sqlc.narg('reason')::text, @steps::jsonb, @log::jsonb, @actor::text);
 
 -- name: ReportsTake :many
--- ReportsTake is TaskStart and TaskFinish for many. What it leaves out, ask for with those.
-select lease::uuid as lease, task::bigint as task, state::text as state from otto.reports_take(@starts::jsonb, @finishes::jsonb);
+-- ReportsTake is TaskStart, LogAppend and TaskFinish for many. What it leaves out, ask for with those.
+select kind::text as kind, lease::uuid as lease, task::bigint as task, state::text as state, next::int as next
+  from otto.reports_take(@starts::jsonb, @logs::jsonb, @finishes::jsonb);
 
 -- name: TaskInterrupt :one
 -- TaskInterrupt takes a lease away, if the reason holds now.

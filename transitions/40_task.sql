@@ -166,13 +166,14 @@ begin
     return query select t.* from unnest(held) h join tasks t on t.id = h.task_id;
 end $$;
 
--- reports_take is tasks_start and tasks_finish together, in one transaction: what was taken, by lease.
-create function otto.reports_take(starts jsonb, finishes jsonb)
-returns table (lease uuid, task bigint, state text) language plpgsql security definer set search_path = public, otto, pg_temp as $$
+-- reports_take is tasks_start, logs_append and tasks_finish together, in one transaction: what was taken, by lease and kind.
+create function otto.reports_take(starts jsonb, logs jsonb, finishes jsonb)
+returns table (kind text, lease uuid, task bigint, state text, next int) language plpgsql security definer set search_path = public, otto, pg_temp as $$
 #variable_conflict use_column
 begin
-    return query select l.id, t.id, t.state from tasks_start(starts) t join leases l on l.task_id = t.id and l.epoch = t.epoch;
-    return query select l.id, t.id, t.state from tasks_finish(finishes) t join leases l on l.task_id = t.id and l.epoch = t.epoch;
+    return query select 'start', l.id, t.id, t.state, 0 from tasks_start(starts) t join leases l on l.task_id = t.id and l.epoch = t.epoch;
+    return query select 'log', l.lease, 0::bigint, '', l.next from logs_append(logs) l;
+    return query select 'finish', l.id, t.id, t.state, 0 from tasks_finish(finishes) t join leases l on l.task_id = t.id and l.epoch = t.epoch;
 end $$;
 
 -- runs_free takes the locks of the runs that reports are about, and leaves out the reports whose run somebody else holds. Internal.

@@ -22,6 +22,37 @@ begin
     return l.log_chunks;
 end $$;
 
+-- logs_append is log_append for chunks of many logs: an array, with the data in base64. It answers which chunk each log wants
+-- next, and leaves out those that are not the next one, or refused, or whose lease somebody else holds: it never waits.
+create function otto.logs_append(chunks jsonb)
+returns table (lease uuid, next int) language plpgsql security definer set search_path = public, otto, pg_temp as $$
+#variable_conflict use_column
+begin
+    if chunks = '[]' then return; end if;
+    perform wake('log');
+    return query
+    with w as (
+        select w.*, decode(w.data, 'base64') as bin
+          from jsonb_to_recordset(chunks) w(lease uuid, epoch int, agent bigint, seq int, bytes int, lines int, segments jsonb, data text)
+    ), h as (
+        select l.id, w.seq from w join leases l on l.id = w.lease and l.epoch = w.epoch and l.agent_id = w.agent
+         where l.log_chunks = w.seq and l.log_done_at is null for no key update of l skip locked
+    ), u as (
+        update leases l
+           set log_chunks = l.log_chunks + 1, log_bytes = l.log_bytes + w.bytes, log_lines = l.log_lines + w.lines,
+               log_done_at = case when l.log_chunks + 1 >= l.log_want then clock() end
+          from h join w on w.lease = h.id and w.seq = h.seq where l.id = h.id and l.log_chunks = w.seq
+        returning l.id, l.log_chunks, l.log_bytes, l.log_lines, w.seq, w.bytes, w.lines, w.segments, w.bin
+    ), c as (
+        insert into log_chunks (lease_id, seq, at, first_byte, bytes, first_line, lines, segments, data)
+        select u.id, u.seq, clock(), u.log_bytes - u.bytes, u.bytes, u.log_lines - u.lines, u.lines, u.segments, '' from u
+    ), p as (
+        insert into log_parts (lease_id, seq, part, data)
+        select u.id, u.seq, n, substring(u.bin from 8000 * n + 1 for 8000) from u, generate_series(0, (length(u.bin) + 7999) / 8000 - 1) n
+    )
+    select u.id, u.log_chunks from u;
+end $$;
+
 -- log_data puts the data of a chunk together. Chunks from before there were parts have them in their own row.
 create function otto.log_data(lease uuid, seq int, own bytea)
 returns bytea language plpgsql stable as $$

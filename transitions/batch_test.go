@@ -27,12 +27,14 @@ func batch(t *testing.T, state string, leases ...held) json.RawMessage {
 	return encoded(t, list)
 }
 
+var none = json.RawMessage("[]")
+
 func (w *world) starts(reports json.RawMessage) ([]db.ReportsTakeRow, error) {
-	return w.q.ReportsTake(w.ctx(), db.ReportsTakeParams{Starts: reports, Finishes: json.RawMessage("[]")})
+	return w.q.ReportsTake(w.ctx(), db.ReportsTakeParams{Starts: reports, Logs: none, Finishes: none})
 }
 
 func (w *world) finishes(reports json.RawMessage) ([]db.ReportsTakeRow, error) {
-	return w.q.ReportsTake(w.ctx(), db.ReportsTakeParams{Starts: json.RawMessage("[]"), Finishes: reports})
+	return w.q.ReportsTake(w.ctx(), db.ReportsTakeParams{Starts: none, Logs: none, Finishes: reports})
 }
 
 // A batch takes each report once, leaves out what is refused, and leaves out what somebody else holds rather than wait.
@@ -110,7 +112,7 @@ func TestBatchesContend(t *testing.T) {
 				_, err := w.finishes(batch(t, "succeeded", mine[:6]...))
 				return err
 			}
-			_, err := w.q.ReportsTake(w.ctx(), db.ReportsTakeParams{Starts: batch(t, "running", mine[:4]...), Finishes: batch(t, "succeeded", mine[2:]...)})
+			_, err := w.q.ReportsTake(w.ctx(), db.ReportsTakeParams{Starts: batch(t, "running", mine[:4]...), Logs: none, Finishes: batch(t, "succeeded", mine[2:]...)})
 			return err
 		})
 		for _, l := range ls {

@@ -7,6 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
 	"github.com/ottoci/otto/db"
 	"github.com/ottoci/otto/db/dbtest"
 )
@@ -66,6 +69,55 @@ func TestLogAppend(t *testing.T) {
 	}
 	if n := w.count("select count(*) from log_chunks"); n != 0 {
 		t.Errorf("%d chunks left", n)
+	}
+}
+
+// A batch takes the next chunk of each log, and leaves out all others.
+func TestLogsAppend(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t).widen(4)
+	agent, other := w.agent(`{}`), w.agent(`{}`)
+	var ls []held
+	for range 4 {
+		w.run("steps: [{sh: a}]")
+		ls = append(ls, w.leaseOne(agent))
+	}
+	chunk := func(l held, seq int, data string) map[string]any {
+		return map[string]any{"lease": l.ID, "epoch": l.Epoch, "agent": l.AgentID, "seq": seq, "bytes": len(data), "lines": 1, "segments": []int{}, "data": []byte(data)}
+	}
+	foreign, late := ls[2], ls[2]
+	foreign.AgentID, late.Epoch = other, 2
+	beating := must[pgx.Tx](t)(w.db.Owner.Begin(w.ctx()))
+	must[any](t)(beating.Exec(w.ctx(), "update leases set expires_at = expires_at where id = $1", ls[3].ID))
+	take := func(chunks ...map[string]any) map[uuid.UUID]int32 {
+		next := map[uuid.UUID]int32{}
+		for _, row := range must[[]db.ReportsTakeRow](t)(w.q.ReportsTake(w.ctx(), db.ReportsTakeParams{Starts: none, Logs: encoded(t, chunks), Finishes: none})) {
+			next[row.Lease] = row.Next
+		}
+		return next
+	}
+	long := strings.Repeat("x", 20_000)
+	got := take(chunk(ls[0], 0, "one\n"), chunk(ls[0], 1, "two\n"), chunk(ls[1], 0, long), chunk(foreign, 0, "f"), chunk(late, 0, "l"), chunk(ls[2], 1, "early"), chunk(ls[3], 0, "held"))
+	if len(got) != 2 || got[ls[0].ID] != 1 || got[ls[1].ID] != 1 {
+		t.Errorf("took %v", got)
+	}
+	if got := take(chunk(ls[0], 0, "one\n"), chunk(ls[1], 1, "end\n")); len(got) != 1 || got[ls[1].ID] != 2 {
+		t.Errorf("then took %v", got)
+	}
+	rows := must[[]db.LogChunksRow](t)(w.q.LogChunks(w.ctx(), db.LogChunksParams{Lease: ls[1].ID, AtMost: 10}))
+	if len(rows) != 2 || string(rows[0].Data) != long || rows[1].FirstByte != 20_000 || rows[1].FirstLine != 1 || string(rows[1].Data) != "end\n" {
+		t.Errorf("stored %d chunks", len(rows))
+	}
+	if err := beating.Rollback(w.ctx()); err != nil {
+		t.Fatal(err)
+	}
+	w.finishWithLog(ls[1], 2, 20_004)
+	w.finishWithLog(ls[0], 2, 8)
+	if n := w.compactions(); n != 1 {
+		t.Errorf("%d logs are complete, want 1", n)
+	}
+	if got := take(chunk(ls[0], 1, "two\n"), chunk(ls[1], 2, "more")); len(got) != 1 || w.compactions() != 2 {
+		t.Errorf("after the ends took %v, %d logs are complete", got, w.compactions())
 	}
 }
 
