@@ -38,7 +38,7 @@ const maxChunkBytes = 1 << 20
 func settings(c db.Cluster) client.AgentSettings {
 	return client.AgentSettings{
 		LeaseTTLMS: c.LeaseTtl.Milliseconds(), HeartbeatMS: c.Heartbeat.Milliseconds(), GraceMS: c.Grace.Milliseconds(),
-		ChunkBytes: maxChunkBytes, Protocol: []string{"log-zstd"},
+		ChunkBytes: maxChunkBytes, Protocol: []string{"log-zstd", client.ProtocolCounting},
 	}
 }
 

@@ -3,6 +3,9 @@ package api
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -111,18 +114,29 @@ func TestDispatcherKeepsWhatWasNotDelivered(t *testing.T) {
 	n := start(t)
 	agent, enrolled := n.enrol(client.AgentOffer{})
 	n.run(smallOttofile)
+	granting, err := n.db.Owner.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := granting.Exec(t.Context(), "lock table steps"); err != nil { // a grant must wait here
+		t.Fatal(err)
+	}
 	ctx, goAway := context.WithCancel(t.Context())
+	gone := make(chan client.LeaseAnswer)
+	go func() {
+		gone <- n.api.dispatch.take(ctx, enrolled.Agent.Agent, client.LeaseRequest{Free: 1}, time.Minute)
+	}()
+	eventually(t, func() bool { return n.blocked() > 0 })
 	goAway()
-	var lost client.LeaseAnswer
-	eventually(t, func() bool { // a round may come after the waiter has left; then try again
-		lost = n.api.dispatch.take(ctx, enrolled.Agent.Agent, 1, time.Minute)
-		var granted int
-		err := n.db.App.QueryRow(t.Context(), "select count(*) from leases").Scan(&granted)
-		return err == nil && granted == 1
-	})
+	if lost := <-gone; len(lost.Leases) != 0 {
+		t.Errorf("%+v", lost)
+	}
+	if err := granting.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	answer, err := agent.LeaseTake(t.Context(), client.LeaseRequest{Free: 1, WaitMS: 20_000})
 	if err != nil || len(answer.Leases) != 1 {
-		t.Fatalf("got %+v, %v after %+v", answer, err, lost)
+		t.Fatalf("got %+v, %v", answer, err)
 	}
 	lease := answer.Leases[0]
 	if lease.Spec.Steps[0].Sh != "echo hello" || lease.Epoch != 1 {
@@ -219,4 +233,160 @@ func TestStopEndsHeldRequests(t *testing.T) {
 	if answer := <-got; answer.RetryAfterMS == 0 || len(answer.Leases) != 0 {
 		t.Errorf("%+v", answer)
 	}
+}
+
+// blocked is how many statements wait for somebody.
+func (n *node) blocked() (statements int) {
+	n.t.Helper()
+	const query = "select count(*) from pg_locks l join pg_database d on d.oid = l.database and d.datname = current_database() where not l.granted"
+	if err := n.db.Owner.QueryRow(n.t.Context(), query).Scan(&statements); err != nil {
+		n.t.Fatal(err)
+	}
+	return statements
+}
+
+// unstarted gives a node whose dispatcher looks at the database only when it is made to.
+func unstarted(t *testing.T) *node {
+	t.Helper()
+	n := start(t)
+	a, err := New(n.api.cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.api = a
+	return n
+}
+
+// await joins a waiter.
+func (n *node) await(agent int64, asked client.LeaseRequest) *waiter {
+	w := &waiter{agent: agent, free: asked.Free, counting: asked.Counting, answer: make(chan client.LeaseAnswer, 1)}
+	n.api.dispatch.join(w)
+	return w
+}
+
+// In an idle fleet a request costs no look at the database, unless something may have changed for its agent.
+func TestDispatcherLooksOnlyIfSomethingMayHaveChanged(t *testing.T) {
+	t.Parallel()
+	n := unstarted(t)
+	d := n.api.dispatch
+	_, enrolled := n.enrol(client.AgentOffer{Capacity: 3})
+	agent := enrolled.Agent.Agent
+	round := func() {
+		t.Helper()
+		if err := d.round(t.Context(), false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fresh := func(free int) bool {
+		w := n.await(agent, client.LeaseRequest{Free: free})
+		return w.fresh
+	}
+	if !fresh(1) {
+		t.Error("an agent that is not known must be looked at")
+	}
+	if round(); fresh(1) {
+		t.Error("nothing has changed")
+	}
+	if !fresh(2) {
+		t.Error("more of it is free")
+	}
+	if round(); fresh(2) || fresh(1) {
+		t.Error("nothing has changed")
+	}
+	if d.woken(); !fresh(1) {
+		t.Error("a wake-up came")
+	}
+	round()
+	d.lose(agent, noWork())
+	if !fresh(1) {
+		t.Error("an answer was lost")
+	}
+	n.run(smallOttofile)
+	w := n.await(agent, client.LeaseRequest{Free: 1})
+	round()
+	if answer := <-w.answer; len(answer.Leases) != 1 {
+		t.Fatal(answer)
+	}
+	if !fresh(1) {
+		t.Error("it was told something, which may not have arrived")
+	}
+}
+
+// Agents that differ in what nobody requires are asked for together; those that can take nothing are not asked for.
+func TestDispatcherClaimsForAllAlike(t *testing.T) {
+	t.Parallel()
+	n := unstarted(t)
+	var waiters []*waiter
+	for i := range 24 {
+		offers := map[string]any{"hostname": fmt.Sprint("host", i), "os": []string{"linux", "darwin"}[i%2], "cores": 1 + i%4}
+		_, enrolled := n.enrol(client.AgentOffer{Name: fmt.Sprint("a", i), Capacity: 2, Offers: offers})
+		waiters = append(waiters, n.await(enrolled.Agent.Agent, client.LeaseRequest{Free: 2}))
+	}
+	task := "      - {task: %s, requires: {%s}, steps: [{sh: 'true'}]}\n"
+	n.run("stages:\n  - parallel:\n" + fmt.Sprintf(task, "a", "os: linux, cores: 3") + fmt.Sprintf(task, "b", "os: linux, cores: 3") +
+		fmt.Sprintf(task, "c", "hostname: host5") + fmt.Sprintf(task, "d", "os: plan9"))
+	if err := n.api.dispatch.round(t.Context(), true); err != nil {
+		t.Fatal(err)
+	}
+	w := httptest.NewRecorder()
+	n.api.MetricsHandler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	if !strings.Contains(w.Body.String(), "otto_dispatcher_claims_total 2\n") {
+		t.Errorf("there are two kinds of agents that can take a task: %s", w.Body)
+	}
+	got := map[string]int{}
+	for i, w := range waiters {
+		select {
+		case answer := <-w.answer:
+			for _, l := range answer.Leases {
+				got[l.Spec.Name] = i
+			}
+		default:
+		}
+	}
+	if len(got) != 3 || got["c"] != 5 || got["a"]%4 != 2 || got["b"]%4 != 2 || got["a"] == got["b"] {
+		t.Errorf("tasks went to agents %v", got)
+	}
+	if ready := n.api.dispatch.waiting(); ready != 21 {
+		t.Errorf("%d agents wait on", ready)
+	}
+}
+
+// A result makes a slot free in the request that the agent holds already, if it asked for that.
+func TestResultsAreCountedInTheHeldRequest(t *testing.T) {
+	t.Parallel()
+	n := start(t)
+	agent, enrolled := n.enrol(client.AgentOffer{Capacity: 1})
+	if !slices.Contains(enrolled.Settings.Protocol, client.ProtocolCounting) {
+		t.Error(enrolled.Settings.Protocol)
+	}
+	n.run(manyTasks(3))
+	held := func(asked client.LeaseRequest) <-chan client.LeaseAnswer {
+		before, got := n.api.dispatch.waiting(), make(chan client.LeaseAnswer, 1)
+		go func() {
+			answer, _ := agent.LeaseTake(context.WithoutCancel(t.Context()), asked)
+			got <- answer
+		}()
+		eventually(t, func() bool { return n.api.dispatch.waiting() == before+1 })
+		return got
+	}
+	first := begin(t, agent)
+	second := held(client.LeaseRequest{Free: 0, Counting: 7, WaitMS: 30_000})
+	if state := finish(t, agent, first); state.Counted != 7 {
+		t.Errorf("%+v", state)
+	}
+	answer := <-second
+	if len(answer.Leases) != 1 {
+		t.Fatalf("%+v", answer)
+	}
+	if state := finish(t, agent, answer.Leases[0]); state.Counted != 0 {
+		t.Errorf("no request was held: %+v", state)
+	}
+	third := begin(t, agent)
+	old := held(client.LeaseRequest{Free: 0, WaitMS: 30_000})
+	state, err := agent.LeaseReport(t.Context(), client.LeaseReports{Finishes: []client.LeaseFinished{{Lease: third.ID, LeaseFinish: client.LeaseFinish{Epoch: 1, Outcome: "failed"}}}})
+	if err != nil || state.Finishes[0].Problem != nil || state.Finishes[0].Counted != 0 {
+		t.Errorf("%+v, %v", state, err)
+	}
+	n.api.Stop()
+	<-old
 }

@@ -64,7 +64,7 @@ func (a *API) leaseTake(ctx context.Context, in *struct{ Body client.LeaseReques
 		hold = holdTime
 	}
 	hold += rand.N(min(holdSpread, hold/10+1))
-	return &output[client.LeaseAnswer]{a.dispatch.take(ctx, caller(ctx).agent, in.Body.Free, hold)}, nil
+	return &output[client.LeaseAnswer]{a.dispatch.take(ctx, caller(ctx).agent, in.Body, hold)}, nil
 }
 
 func (a *API) leaseSteps(ctx context.Context, in *struct {

@@ -181,6 +181,7 @@ func (a *API) leaseFinish(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
+	told.state.Counted = a.dispatch.freed(caller(ctx).agent)
 	// The database's wake-up may have come too early: concurrent transactions share one. Ours comes after the commit.
 	a.wake.Wake(db.TopicReady, db.TopicEvent)
 	return &output[client.LeaseState]{told.state}, nil
@@ -216,7 +217,14 @@ func (a *API) leaseReport(ctx context.Context, in *struct{ Body client.LeaseRepo
 		all = append(all, finishOf(who, lease, r.LeaseFinish))
 	}
 	answer := a.answersTo(ctx, all, a.reports.call(ctx, all...))
-	a.wake.Wake(db.TopicReady, db.TopicEvent, db.TopicLog)
+	for i, f := range answer.Finishes {
+		if f.Problem == nil {
+			answer.Finishes[i].Counted = a.dispatch.freed(who.agent)
+		}
+	}
+	if a.wake.Wake(db.TopicEvent, db.TopicLog); len(in.Body.Finishes) > 0 {
+		a.wake.Wake(db.TopicReady)
+	}
 	return &output[client.LeaseReportsAnswer]{answer}, nil
 }
 

@@ -1,12 +1,11 @@
 package api
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math/rand/v2"
+	"maps"
 	"slices"
 	"time"
 
@@ -18,44 +17,69 @@ import (
 
 // round is one look at the database for the waiters: for all, or for those that no round has looked at yet.
 func (d *dispatcher) round(ctx context.Context, everyone bool) error {
-	free := d.gather(everyone)
+	free, turn := d.gather(everyone)
 	if len(free) == 0 {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, roundPatience)
 	defer cancel()
+	if err := d.look(ctx, free); err != nil {
+		d.missed(free)
+		return err
+	}
+	d.settle(free, turn)
+	return nil
+}
+
+// look finds what there is for agents with so many free slots, and tells them.
+func (d *dispatcher) look(ctx context.Context, free map[int64]int) error {
 	agents, err := d.api.agents.AgentsWaiting(ctx, keys(free))
 	if err != nil {
-		d.missed(free)
 		return fmt.Errorf("read waiting agents: %w", err)
 	}
 	answers := map[int64]*client.LeaseAnswer{}
 	if err := d.catchUp(ctx, agents, answers); err != nil {
-		d.missed(free)
 		return err
 	}
-	granted, err := d.claim(ctx, agents, free)
-	if len(granted) > 0 {
-		if e := d.grants(ctx, granted, answers); e != nil {
-			return e // they are in the database, and in the answer to the next request
+	d.deliver(answers)
+	groups, err := d.groups(ctx, agents, free)
+	if err != nil {
+		return err
+	}
+	for _, group := range groups {
+		if err := d.claim(ctx, group); err != nil {
+			return err
 		}
 	}
-	d.deliver(answers)
-	return err
+	return nil
 }
 
-// gather lists the waiters to look for, with their free slots.
-func (d *dispatcher) gather(everyone bool) map[int64]int {
+// gather lists the waiters to look for, with their free slots, and says after how many wake-ups.
+func (d *dispatcher) gather(everyone bool) (free map[int64]int, turn int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	free := map[int64]int{}
+	free = map[int64]int{}
 	for agent, w := range d.waiters {
 		if everyone || w.fresh {
 			free[agent] = w.free
 		}
 		w.fresh = false
 	}
-	return free
+	return free, d.turn
+}
+
+// settle notes that nothing was found for those that still wait.
+func (d *dispatcher) settle(free map[int64]int, turn int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := time.Now()
+	for agent, n := range free {
+		if w := d.waiters[agent]; w != nil && !w.fresh {
+			d.looked[agent] = glance{turn, n, now}
+		} else {
+			delete(d.looked, agent)
+		}
+	}
 }
 
 // missed lets the next round look at the same waiters again.
@@ -67,62 +91,6 @@ func (d *dispatcher) missed(free map[int64]int) {
 			w.fresh = true
 		}
 	}
-}
-
-// claim takes tasks for the agents with room, in one call for all that offer the same. A slot is an agent's id; the
-// slots go round, so that tasks spread over agents before any gets a second one.
-func (d *dispatcher) claim(ctx context.Context, agents []db.AgentsWaitingRow, free map[int64]int) ([]uuid.UUID, error) {
-	groups := map[string][]db.AgentsWaitingRow{}
-	var order []string
-	for _, a := range agents {
-		a.Room = min(a.Room, int32(free[a.ID]))
-		if !a.Work || a.State != "online" || a.Room <= 0 {
-			continue
-		}
-		offers := string(a.Offers) // jsonb is written in one way only
-		if groups[offers] == nil {
-			order = append(order, offers)
-		}
-		groups[offers] = append(groups[offers], a)
-	}
-	var granted []uuid.UUID
-	for _, offers := range order {
-		leastBusyFirst(groups[offers])
-		leases, err := d.api.agents.TaskLease(ctx, db.TaskLeaseParams{Slots: slots(groups[offers]), Actor: "server:" + d.api.cfg.Name})
-		if err != nil {
-			return granted, fmt.Errorf("claim tasks: %w", err)
-		}
-		d.api.metrics.claims.Inc()
-		for _, l := range leases {
-			granted = append(granted, l.ID)
-			d.api.metrics.transition("task_lease")
-		}
-	}
-	return granted, nil
-}
-
-// leastBusyFirst puts the agents with the most room first, and those with as much in any order: else the first agent of
-// a fleet would get all the work of a quiet day.
-func leastBusyFirst(agents []db.AgentsWaitingRow) {
-	rand.Shuffle(len(agents), func(i, j int) { agents[i], agents[j] = agents[j], agents[i] })
-	slices.SortStableFunc(agents, func(a, b db.AgentsWaitingRow) int { return cmp.Compare(b.Room, a.Room) })
-}
-
-// slots are the agents' ids, each as often as it has room, one round after the other.
-func slots(agents []db.AgentsWaitingRow) []int64 {
-	var list []int64
-	for turn := int32(0); len(list) < maxSlots; turn++ {
-		before := len(list)
-		for _, a := range agents {
-			if turn < a.Room && len(list) < maxSlots {
-				list = append(list, a.ID)
-			}
-		}
-		if len(list) == before {
-			break
-		}
-	}
-	return list
 }
 
 // catchUp adds what the agents should know already: orders, and grants that they have not begun.
@@ -215,16 +183,23 @@ func (d *dispatcher) deliver(answers map[int64]*client.LeaseAnswer) {
 		for _, n := range newsIn(*answer) {
 			d.told[n] = telling{now, w == nil}
 		}
+		delete(d.looked, agent)
 		if w != nil {
 			delete(d.waiters, agent)
 			w.answer <- *answer
 		}
 	}
-	for n, t := range d.told {
-		if now.Sub(t.at) > forgetTold {
-			delete(d.told, n)
-		}
+	d.sweep(now)
+}
+
+// sweep forgets now and then what nobody will ask for any more.
+func (d *dispatcher) sweep(now time.Time) {
+	if now.Sub(d.swept) < sweepEvery {
+		return
 	}
+	d.swept = now
+	maps.DeleteFunc(d.told, func(_ news, t telling) bool { return now.Sub(t.at) > forgetTold })
+	maps.DeleteFunc(d.looked, func(_ int64, g glance) bool { return now.Sub(g.at) > forgetTold })
 }
 
 func answerTo(answers map[int64]*client.LeaseAnswer, agent int64) *client.LeaseAnswer {

@@ -39,7 +39,12 @@ type AgentSettings struct {
 type LeaseRequest struct {
 	Free   int   `json:"free" minimum:"0" maximum:"1024" doc:"How many more tasks the agent can run now; 0 waits for orders only."`
 	WaitMS int64 `json:"wait_ms,omitempty" minimum:"0" maximum:"60000" doc:"How long to hold the request; 30 s if absent."`
+	// Only for servers that know ProtocolCounting; others refuse it.
+	Counting int64 `json:"counting,omitempty" minimum:"0" doc:"If not 0: a number for this request. Each result of the agent that is taken while it is held adds one to free, and is answered with the number."`
 }
+
+// ProtocolCounting is the name of LeaseRequest.Counting among the features of the protocol.
+const ProtocolCounting = "free-counting"
 
 // LeaseAnswer brings work and orders. Both may be empty.
 type LeaseAnswer struct {
@@ -187,9 +192,10 @@ type LeaseRelease struct {
 
 // LeaseState is the answer to reports about a lease.
 type LeaseState struct {
-	ID    string `json:"id" format:"uuid"`
-	Task  int64  `json:"task"`
-	State string `json:"state" doc:"State of the task."`
+	ID      string `json:"id" format:"uuid"`
+	Task    int64  `json:"task"`
+	State   string `json:"state" doc:"State of the task."`
+	Counted int64  `json:"counted,omitempty" doc:"Of a result: the number of the agent's held request that counts the slot as free from now on; no new request is needed for it."`
 }
 
 // LeaseReports says what became of several leases at once, up to 256 of each kind. Starts are taken first, results last.

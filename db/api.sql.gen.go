@@ -7,32 +7,78 @@ package db
 
 import (
 	"context"
-	"encoding/json"
 	"time"
 
 	"github.com/google/uuid"
 )
 
+const agentsAlike = `-- name: AgentsAlike :many
+with ahead as materialized (
+    select t.requires from tasks t where t.state = 'ready' and t.ready_at <= otto.clock() order by t.priority desc, t.ready_at, t.id limit 500
+), kinds as materialized (
+    select distinct requires from ahead
+), words as materialized (
+    select coalesce(array_agg(distinct w.word), '{}') as list from kinds k, jsonb_object_keys(k.requires) w(word)
+), said as materialized (
+    select a.id, (select coalesce(jsonb_object_agg(w.word, a.offers -> w.word), '{}') from unnest(words.list) w(word) where a.offers ? w.word) as offers
+      from agents a, words where a.id = any($1::bigint[])
+)
+select array_agg(s.id)::bigint[] as agents,
+       coalesce((select string_agg(otto.fits(k.requires, s.offers)::int::text, '' order by k.requires) from kinds k), '')::text as fits,
+       ((select count(*) from ahead) = 500)::boolean as more
+  from said s group by s.offers
+`
+
+type AgentsAlikeRow struct {
+	Agents []int64
+	Fits   string
+	More   bool
+}
+
+// AgentsAlike groups agents by which of the first tasks that are ready they can take (1 or 0 for each kind of requirement), so
+// that agents that differ in what nobody requires, such as their host's name, are asked for together. There may be more tasks
+// than it has looked at.
+func (q *Queries) AgentsAlike(ctx context.Context, agents []int64) ([]AgentsAlikeRow, error) {
+	rows, err := q.db.Query(ctx, agentsAlike, agents)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []AgentsAlikeRow
+	for rows.Next() {
+		var i AgentsAlikeRow
+		if err := rows.Scan(&i.Agents, &i.Fits, &i.More); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const agentsWaiting = `-- name: AgentsWaiting :many
-select a.id, a.state, a.offers, (a.capacity - l.held)::int as room, l.news,
-       exists (select from tasks t where t.state = 'ready' and t.ready_at <= otto.clock())::boolean as work
-  from agents a,
+select a.id, jsonb_hash_extended(a.offers, 0)::bigint as kind, (case when a.state = 'online' then a.capacity - l.held else 0 end)::int as room,
+       l.news, w.work
+  from (select exists (select from tasks t where t.state = 'ready' and t.ready_at <= otto.clock())::boolean as work) w,
+       agents a,
        lateral (select count(*)::int as held, coalesce(bool_or(l.abort_at is not null or l.started_at is null), false)::boolean as news
                   from leases l where l.agent_id = a.id and l.ended_at is null) l
- where a.id = any($1::bigint[]) order by a.id
+ where a.id = any($1::bigint[]) and (w.work or l.news) order by a.id
 `
 
 type AgentsWaitingRow struct {
-	ID     int64
-	State  string
-	Offers json.RawMessage
-	Room   int32
-	News   bool
-	Work   bool
+	ID   int64
+	Kind int64
+	Room int32
+	News bool
+	Work bool
 }
 
-// AgentsWaiting is what the dispatcher must know of the agents that ask for work: how much room each has, whether
-// there is news about its leases (an order, or a grant that it has not started), and whether any task is ready at all.
+// AgentsWaiting is what the dispatcher must know of the agents that ask for work: how much room each has, whether there is news
+// about its leases (an order, or a grant that it has not started), and whether any task is ready at all. Agents of one kind
+// offer the same. Those for whom there is nothing are left out.
 func (q *Queries) AgentsWaiting(ctx context.Context, agents []int64) ([]AgentsWaitingRow, error) {
 	rows, err := q.db.Query(ctx, agentsWaiting, agents)
 	if err != nil {
@@ -44,8 +90,7 @@ func (q *Queries) AgentsWaiting(ctx context.Context, agents []int64) ([]AgentsWa
 		var i AgentsWaitingRow
 		if err := rows.Scan(
 			&i.ID,
-			&i.State,
-			&i.Offers,
+			&i.Kind,
 			&i.Room,
 			&i.News,
 			&i.Work,

@@ -619,7 +619,12 @@ func (q *Queries) TaskStart(ctx context.Context, arg TaskStartParams) (Task, err
 }
 
 const tasksOfRun = `-- name: TasksOfRun :many
-select t.id, t.run_id, t.stage_id, t.stage_index, t.index, t.name, t.state, t.reason, t.requires, t.priority, t.always, t.allow_failure, t.epoch, t.retries, t.interrupts, t.lease_id, t.exit_code, t.ready_at, t.started_at, t.finished_at, s.name as stage, coalesce(a.name, '')::text as agent, coalesce(otto.task_waits_for(t), '')::text as waiting_for
+with kinds as materialized (
+    select k.requires, otto.agent_waited_for(k.requires) as agent
+      from (select distinct x.requires from tasks x where x.run_id = $1::bigint and x.state = 'ready') k)
+select t.id, t.run_id, t.stage_id, t.stage_index, t.index, t.name, t.state, t.reason, t.requires, t.priority, t.always, t.allow_failure, t.epoch, t.retries, t.interrupts, t.lease_id, t.exit_code, t.ready_at, t.started_at, t.finished_at, s.name as stage, coalesce(a.name, '')::text as agent,
+       coalesce(case when t.state = 'ready' and t.ready_at <= otto.clock() then (select k.agent from kinds k where k.requires = t.requires)
+                     else otto.task_waits_for(t) end, '')::text as waiting_for
   from tasks t
   join stages s on s.id = t.stage_id
   left join leases l on l.task_id = t.id and l.epoch = t.epoch
@@ -635,7 +640,8 @@ type TasksOfRunRow struct {
 	WaitingFor string
 }
 
-// TasksOfRun reads a run's tasks in the order of the plan.
+// TasksOfRun reads a run's tasks in the order of the plan. What is ready waits for what its requirements wait for: asked once
+// for all tasks that have the same.
 func (q *Queries) TasksOfRun(ctx context.Context, run int64) ([]TasksOfRunRow, error) {
 	rows, err := q.db.Query(ctx, tasksOfRun, run)
 	if err != nil {

@@ -10,14 +10,35 @@ select t.id, t.kind, t.role, t.name, coalesce(t.agent_id, 0)::bigint as agent, c
 select id from runs order by id desc limit 1;
 
 -- name: AgentsWaiting :many
--- AgentsWaiting is what the dispatcher must know of the agents that ask for work: how much room each has, whether
--- there is news about its leases (an order, or a grant that it has not started), and whether any task is ready at all.
-select a.id, a.state, a.offers, (a.capacity - l.held)::int as room, l.news,
-       exists (select from tasks t where t.state = 'ready' and t.ready_at <= otto.clock())::boolean as work
-  from agents a,
+-- AgentsWaiting is what the dispatcher must know of the agents that ask for work: how much room each has, whether there is news
+-- about its leases (an order, or a grant that it has not started), and whether any task is ready at all. Agents of one kind
+-- offer the same. Those for whom there is nothing are left out.
+select a.id, jsonb_hash_extended(a.offers, 0)::bigint as kind, (case when a.state = 'online' then a.capacity - l.held else 0 end)::int as room,
+       l.news, w.work
+  from (select exists (select from tasks t where t.state = 'ready' and t.ready_at <= otto.clock())::boolean as work) w,
+       agents a,
        lateral (select count(*)::int as held, coalesce(bool_or(l.abort_at is not null or l.started_at is null), false)::boolean as news
                   from leases l where l.agent_id = a.id and l.ended_at is null) l
- where a.id = any(@agents::bigint[]) order by a.id;
+ where a.id = any(@agents::bigint[]) and (w.work or l.news) order by a.id;
+
+-- name: AgentsAlike :many
+-- AgentsAlike groups agents by which of the first tasks that are ready they can take (1 or 0 for each kind of requirement), so
+-- that agents that differ in what nobody requires, such as their host's name, are asked for together. There may be more tasks
+-- than it has looked at.
+with ahead as materialized (
+    select t.requires from tasks t where t.state = 'ready' and t.ready_at <= otto.clock() order by t.priority desc, t.ready_at, t.id limit 500
+), kinds as materialized (
+    select distinct requires from ahead
+), words as materialized (
+    select coalesce(array_agg(distinct w.word), '{}') as list from kinds k, jsonb_object_keys(k.requires) w(word)
+), said as materialized (
+    select a.id, (select coalesce(jsonb_object_agg(w.word, a.offers -> w.word), '{}') from unnest(words.list) w(word) where a.offers ? w.word) as offers
+      from agents a, words where a.id = any(@agents::bigint[])
+)
+select array_agg(s.id)::bigint[] as agents,
+       coalesce((select string_agg(otto.fits(k.requires, s.offers)::int::text, '' order by k.requires) from kinds k), '')::text as fits,
+       ((select count(*) from ahead) = 500)::boolean as more
+  from said s group by s.offers;
 
 -- name: LeasesUnstarted :many
 -- LeasesUnstarted lists what the agents were granted and have not begun. Settled are those granted a while ago: their

@@ -46,8 +46,14 @@ select sqlc.embed(t), s.name as stage, coalesce(a.name, '')::text as agent, coal
  where t.id = @task::bigint;
 
 -- name: TasksOfRun :many
--- TasksOfRun reads a run's tasks in the order of the plan.
-select sqlc.embed(t), s.name as stage, coalesce(a.name, '')::text as agent, coalesce(otto.task_waits_for(t), '')::text as waiting_for
+-- TasksOfRun reads a run's tasks in the order of the plan. What is ready waits for what its requirements wait for: asked once
+-- for all tasks that have the same.
+with kinds as materialized (
+    select k.requires, otto.agent_waited_for(k.requires) as agent
+      from (select distinct x.requires from tasks x where x.run_id = @run::bigint and x.state = 'ready') k)
+select sqlc.embed(t), s.name as stage, coalesce(a.name, '')::text as agent,
+       coalesce(case when t.state = 'ready' and t.ready_at <= otto.clock() then (select k.agent from kinds k where k.requires = t.requires)
+                     else otto.task_waits_for(t) end, '')::text as waiting_for
   from tasks t
   join stages s on s.id = t.stage_id
   left join leases l on l.task_id = t.id and l.epoch = t.epoch

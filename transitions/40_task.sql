@@ -41,26 +41,39 @@ begin
             end, false));
 end $$;
 
--- task_lease: ready → scheduled. Grants the first fitting tasks, by priority and age, one for each slot. A slot is the
--- id of an agent with room for a task; all agents of a call are online and offer the same.
+-- requires_fit lists what tasks that are ready require and an agent offers: of as many as the agent could take and some more,
+-- or of all, where too few of these fit. Each requirement is held against the offers once, however many tasks have it. Internal.
+create function otto.requires_fit(offer jsonb, enough int) returns jsonb[] language plpgsql stable as $$
+declare fitting jsonb[]; tasks_fit bigint; tasks_seen bigint;
+begin
+    with ahead as (select requires from tasks where state = 'ready' and ready_at <= clock() order by priority desc, ready_at, id limit enough + 50),
+         kinds as (select requires, count(*) as tasks from ahead group by requires)
+    select coalesce(array_agg(k.requires) filter (where f.fits), '{}'), coalesce(sum(k.tasks) filter (where f.fits), 0), sum(k.tasks)
+      into fitting, tasks_fit, tasks_seen from kinds k, lateral (select fits(k.requires, offer)) f(fits);
+    if tasks_fit >= enough or tasks_seen < enough + 50 then return fitting; end if;
+    return array(select k.requires from (select distinct requires from tasks where state = 'ready' and ready_at <= clock()) k where fits(k.requires, offer));
+end $$;
+
+-- task_lease: ready → scheduled. Grants the first tasks that fit, by priority and age, one for each slot. A slot is the id of
+-- an agent with room for a task. What fits is asked of the first agent, so call it with agents that can take the same tasks;
+-- one that cannot take what would be its task gets none.
 create function otto.task_lease(slots bigint[], actor text)
 returns setof leases language plpgsql security definer set search_path = public, otto, pg_temp as $$
 #variable_conflict use_column
-declare granted uuid[]; offer jsonb; c cluster; news new_event[];
+declare granted uuid[]; fitting jsonb[]; c cluster; news new_event[];
 begin
-    select a.offers into offer from agents a where a.id = slots[1];
-    slots := array(select s.id from unnest(slots) with ordinality s(id, n) join agents a on a.id = s.id
-                    where a.state = 'online' and a.offers = offer order by s.n);
+    slots := array(select s.id from unnest(slots) with ordinality s(id, n) join agents a on a.id = s.id where a.state = 'online' order by s.n);
+    select requires_fit(a.offers, cardinality(slots)) into fitting from agents a where a.id = slots[1];
     select * into c from cluster;
     with picked as (
-        select p.id, row_number() over (order by p.priority desc, p.ready_at, p.id) as n
-          from (select id, priority, ready_at from tasks
-                 where state = 'ready' and ready_at <= clock() and (requires = '{}' or fits(requires, offer))
+        select p.id, p.requires, row_number() over (order by p.priority desc, p.ready_at, p.id) as n
+          from (select id, priority, ready_at, requires from tasks
+                 where state = 'ready' and ready_at <= clock() and requires = any(fitting)
                  order by priority desc, ready_at, id limit cardinality(slots) for no key update skip locked) p
     ), scheduled as (
         update tasks t set state = 'scheduled', epoch = t.epoch + 1, lease_id = gen_random_uuid(), reason = null, exit_code = null
-          from picked where t.id = picked.id
-        returning t.*, picked.n
+          from picked p join agents a on a.id = slots[p.n] where t.id = p.id and (p.requires = '{}' or fits(p.requires, a.offers))
+        returning t.*, p.n
     ), leased as (
         insert into leases (id, task_id, run_id, agent_id, epoch, granted_at, start_by, expires_at)
         select lease_id, id, run_id, slots[n], epoch, clock(), clock() + c.start_within, clock() + c.lease_ttl from scheduled

@@ -1,7 +1,6 @@
 -- task_waits_for says in a sentence what a task that is not running waits for. It uses the predicates that schedule.
 create function otto.task_waits_for(t tasks) returns text
 language plpgsql stable security definer set search_path = public, otto, pg_temp as $$
-declare fitting int; free int;
 begin
     if t.state = 'quarantined' then return 'a person: ' || coalesce(t.reason, ''); end if;
     if t.state = 'scheduled' then
@@ -14,9 +13,19 @@ begin
     elsif t.ready_at > clock() then
         return 'the delay before its next attempt, until ' || to_char(t.ready_at at time zone 'utc', 'HH24:MI:SS') || ' UTC';
     end if;
+    return agent_waited_for(t.requires);
+end $$;
+
+-- agent_waited_for says in a sentence which agent ready tasks with such requirements wait for. It looks at all agents, so
+-- whoever asks for many tasks asks once for each requirement.
+create function otto.agent_waited_for(requires jsonb) returns text
+language plpgsql stable security definer set search_path = public, otto, pg_temp as $$
+#variable_conflict use_variable
+declare fitting int; free int;
+begin
     select count(*), count(*) filter (where a.capacity > (select count(*) from leases l where l.agent_id = a.id and l.ended_at is null))
-      into fitting, free from agents a where a.state = 'online' and fits(t.requires, a.offers);
-    return case when fitting = 0 then 'an agent' || case when t.requires = '{}' then '' else ' that offers ' || requires_text(t.requires) end || ': none is online'
+      into fitting, free from agents a where a.state = 'online' and fits(requires, a.offers);
+    return case when fitting = 0 then 'an agent' || case when requires = '{}' then '' else ' that offers ' || requires_text(requires) end || ': none is online'
                 when free = 0 then 'room on an agent: all ' || fitting || ' that fit are busy'
                 else 'an agent to ask for it' end;
 end $$;

@@ -12,9 +12,13 @@ select t.id as task, t.run_id as run, s.name as stage, t.name, t.state, t.reason
        a.name as agent, t.requires, t.exit_code, t.ready_at, t.started_at, t.finished_at
   from tasks t join stages s on s.id = t.stage_id left join leases l on l.id = t.lease_id left join agents a on a.id = l.agent_id;
 
+-- What is ready waits for what its requirements wait for: asked once for all tasks that have the same.
 create view otto_api.waiting as
+with kinds as materialized (
+    select k.requires, otto.agent_waited_for(k.requires) as agent from (select distinct requires from tasks where state = 'ready') k)
 select t.id as task, t.run_id as run, t.name, t.state, otto.clock() - coalesce(t.ready_at, r.started_at, r.created_at) as waited,
-       otto.task_waits_for(t) as waiting_for
+       case when t.state = 'ready' and t.ready_at <= otto.clock() then (select k.agent from kinds k where k.requires = t.requires)
+            else otto.task_waits_for(t) end as waiting_for
   from tasks t join runs r on r.id = t.run_id
  where r.finished_at is null and t.state in ('waiting', 'blocked', 'ready', 'scheduled', 'quarantined');
 

@@ -270,3 +270,36 @@ func (w *world) reap() {
 		must[db.Task](w.t)(w.q.TaskInterrupt(w.ctx(), db.TaskInterruptParams{Lease: j.Lease, Epoch: j.Epoch, Why: j.Why, Actor: "reaper"}))
 	}
 }
+
+// Tasks that nobody can take do not hide those behind them, however many they are; and nobody gets one that he cannot take.
+func TestLeaseLooksPastWhatDoesNotFit(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	linux, mac := w.agent(`{"os": "linux", "cores": 4}`), w.agent(`{"os": "mac"}`)
+	other := w.plan("stages: [{stage: a, requires: {os: plan9}, steps: [{sh: a}]}]")
+	for range 120 {
+		w.runPlan(other)
+	}
+	lease := func(slots ...int64) []db.Lease {
+		t.Helper()
+		return must[[]db.Lease](t)(w.q.TaskLease(w.ctx(), db.TaskLeaseParams{Slots: slots, Actor: "t"}))
+	}
+	if got := lease(linux, mac); len(got) != 0 {
+		t.Errorf("%d leases of tasks that fit nobody", len(got))
+	}
+	w.run("stages: [{stage: a, requires: {os: linux, cores: 2}, steps: [{sh: a}]}]")
+	w.run("stages: [{stage: a, requires: {os: linux}, steps: [{sh: a}]}]")
+	if got := lease(linux, mac); len(got) != 1 || got[0].AgentID != linux {
+		t.Errorf("%+v", got)
+	}
+	if got := lease(mac, linux); len(got) != 0 {
+		t.Errorf("a task that its agent cannot take: %+v", got)
+	}
+	w.run("steps: [{sh: a}]")
+	if got := lease(mac, linux, mac); len(got) != 1 || got[0].AgentID != mac {
+		t.Errorf("%+v", got)
+	}
+	if got := lease(linux, linux); len(got) != 1 {
+		t.Errorf("%+v", got)
+	}
+}

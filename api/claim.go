@@ -1,0 +1,119 @@
+package api
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/ottoci/otto/client"
+	"github.com/ottoci/otto/db"
+)
+
+// fewKinds of agents are asked for kind by kind; of more is found out first which differ in what matters.
+const fewKinds = 3
+
+// groups puts agents with room together that can take the same tasks. Those that offer the same can; of agents that each offer
+// something of their own, such as a host's name, those that do not differ in what the tasks require. Who can take none of the
+// tasks is in no group, unless there are more tasks than those that were looked at.
+func (d *dispatcher) groups(ctx context.Context, agents []db.AgentsWaitingRow, free map[int64]int) ([][]db.AgentsWaitingRow, error) {
+	able, kinds := map[int64]db.AgentsWaitingRow{}, map[int64][]db.AgentsWaitingRow{}
+	for _, a := range agents {
+		if a.Room = min(a.Room, narrow(free[a.ID])); a.Work && a.Room > 0 {
+			able[a.ID], kinds[a.Kind] = a, append(kinds[a.Kind], a)
+		}
+	}
+	if len(kinds) <= fewKinds {
+		return slices.Collect(maps.Values(kinds)), nil
+	}
+	rows, err := d.api.agents.AgentsAlike(ctx, slices.Collect(maps.Keys(able)))
+	if err != nil {
+		return nil, fmt.Errorf("group waiting agents: %w", err)
+	}
+	alike := map[string][]db.AgentsWaitingRow{}
+	for _, row := range rows {
+		for _, id := range row.Agents {
+			if row.More || strings.Contains(row.Fits, "1") {
+				alike[row.Fits] = append(alike[row.Fits], able[id])
+			}
+		}
+	}
+	return slices.Collect(maps.Values(alike)), nil
+}
+
+// claim takes tasks for agents that can take the same, in one call for all, and again while it gets as many as it asked for.
+// A slot is an agent's id; the slots go round, so that tasks spread over agents before any gets a second one.
+func (d *dispatcher) claim(ctx context.Context, group []db.AgentsWaitingRow) error {
+	leastBusyFirst(group)
+	for full := true; full; {
+		group = d.waitingOf(group)
+		wanted := slots(group)
+		if len(wanted) == 0 {
+			return nil
+		}
+		leases, err := d.api.agents.TaskLease(ctx, db.TaskLeaseParams{Slots: wanted, Actor: "server:" + d.api.cfg.Name})
+		if err != nil {
+			return fmt.Errorf("claim tasks: %w", err)
+		}
+		d.api.metrics.claims.Inc()
+		full = len(leases) == len(wanted)
+		if err := d.hand(ctx, leases); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// hand tells agents of their new leases. What fails here is in the database, and in the answer to the agent's next request.
+func (d *dispatcher) hand(ctx context.Context, leases []db.Lease) error {
+	if len(leases) == 0 {
+		return nil
+	}
+	granted := make([]uuid.UUID, len(leases))
+	for i, l := range leases {
+		granted[i] = l.ID
+		d.api.metrics.transition("task_lease")
+	}
+	answers := map[int64]*client.LeaseAnswer{}
+	if err := d.grants(ctx, granted, answers); err != nil {
+		return err
+	}
+	d.deliver(answers)
+	return nil
+}
+
+// waitingOf leaves out who has been answered, or has gone.
+func (d *dispatcher) waitingOf(group []db.AgentsWaitingRow) []db.AgentsWaitingRow {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.DeleteFunc(group, func(a db.AgentsWaitingRow) bool { return d.waiters[a.ID] == nil })
+}
+
+// leastBusyFirst puts the agents with the most room first, and those with as much in any order: else the first agent of
+// a fleet would get all the work of a quiet day.
+func leastBusyFirst(agents []db.AgentsWaitingRow) {
+	rand.Shuffle(len(agents), func(i, j int) { agents[i], agents[j] = agents[j], agents[i] })
+	slices.SortStableFunc(agents, func(a, b db.AgentsWaitingRow) int { return cmp.Compare(b.Room, a.Room) })
+}
+
+// slots are the agents' ids, each as often as it has room, one round after the other.
+func slots(agents []db.AgentsWaitingRow) []int64 {
+	var list []int64
+	for turn := int32(0); len(list) < maxSlots; turn++ {
+		before := len(list)
+		for _, a := range agents {
+			if turn < a.Room && len(list) < maxSlots {
+				list = append(list, a.ID)
+			}
+		}
+		if len(list) == before {
+			break
+		}
+	}
+	return list
+}
