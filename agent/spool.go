@@ -20,15 +20,20 @@ const (
 	promptRaw = 2 * batchRaw
 	// promptPatience is for how long a step waits for a server that says nothing. Then it counts as away.
 	promptPatience = time.Second
+	// memorySpool is up to how many bytes wait in memory. Most logs are smaller, and to make a file and remove it takes longer
+	// than the rest of their way.
+	memorySpool = 64 << 10
 )
 
-// spool holds the chunks of a log on disk until the server has them. It lives no longer than the agent: a lease does not
-// either, so the file is for the server being away, not for the agent.
+// spool holds the chunks of a log until the server has them, on disk once they are many. It lives no longer than the agent:
+// a lease does not either, so the file is for the server being away, not for the agent.
 type spool struct {
-	file  *os.File
+	path  string
 	limit int64 // bytes that may wait; see waitRoom
 
 	mu      sync.Mutex
+	file    *os.File // nil while memory holds what would be in it
+	memory  []byte
 	changed chan struct{} // closed and replaced at each change
 	waiting []extent      // chunks that are not acknowledged
 	first   int           // number of the first of them
@@ -53,12 +58,8 @@ type batch struct {
 
 var errSpoolLost = errors.New("the server wants a chunk that it has acknowledged before")
 
-func newSpool(path string, limit int64) (*spool, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("make the log's spool: %w", err)
-	}
-	return &spool{file: f, limit: limit, changed: make(chan struct{}), room: promptRaw}, nil
+func newSpool(path string, limit int64) *spool {
+	return &spool{path: path, limit: limit, changed: make(chan struct{}), room: promptRaw}
 }
 
 // append stores a chunk's frame.
@@ -68,7 +69,7 @@ func (s *spool) append(frame []byte, raw int) error {
 	if s.gone {
 		return nil
 	}
-	if _, err := s.file.WriteAt(frame, s.end); err != nil {
+	if err := s.write(frame); err != nil {
 		return err
 	}
 	if len(s.waiting) == 0 {
@@ -81,6 +82,35 @@ func (s *spool) append(frame []byte, raw int) error {
 	s.raw += e.raw
 	s.notify()
 	return nil
+}
+
+// write puts a frame behind the others. The caller holds the lock.
+func (s *spool) write(frame []byte) error {
+	if s.file == nil && s.end+int64(len(frame)) <= memorySpool {
+		s.memory = append(s.memory, frame...)
+		return nil
+	}
+	if s.file == nil {
+		f, err := os.OpenFile(s.path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+		if err != nil {
+			return fmt.Errorf("make the log's spool: %w", err)
+		}
+		if _, err := f.WriteAt(s.memory, 0); err != nil {
+			return errors.Join(err, f.Close(), os.Remove(s.path))
+		}
+		s.file, s.memory = f, nil
+	}
+	_, err := s.file.WriteAt(frame, s.end)
+	return err
+}
+
+// empty forgets what is written. The caller holds the lock.
+func (s *spool) empty() error {
+	s.end, s.memory = 0, s.memory[:0]
+	if s.file == nil {
+		return nil
+	}
+	return s.file.Truncate(0)
 }
 
 // seal says that no chunk follows.
@@ -125,6 +155,10 @@ func (s *spool) read(i int) (batch, error) {
 		last = n
 	}
 	frames := make([]byte, s.waiting[last].at+s.waiting[last].length-s.waiting[i].at)
+	if s.file == nil {
+		copy(frames, s.memory[s.waiting[i].at:])
+		return batch{frames, s.first + i}, nil
+	}
 	_, err := s.file.ReadAt(frames, s.waiting[i].at)
 	return batch{frames, s.first + i}, err
 }
@@ -152,11 +186,13 @@ func (s *spool) acknowledge(next int) error {
 	s.waiting, s.first = s.waiting[n:], s.first+n
 	defer s.notify()
 	if len(s.waiting) > 0 {
-		punchHole(s.file, s.waiting[0].at)
+		if s.file != nil {
+			punchHole(s.file, s.waiting[0].at)
+		}
 		return nil
 	}
-	s.waiting, s.end = nil, 0
-	return s.file.Truncate(0)
+	s.waiting = nil
+	return s.empty()
 }
 
 // lost says that the server did not answer: the step goes on without it, until it takes a chunk again.
@@ -208,7 +244,10 @@ func (s *spool) remove() error {
 	defer s.mu.Unlock()
 	s.gone, s.waiting, s.size, s.raw = true, nil, 0, 0
 	s.notify()
-	return errors.Join(s.file.Close(), os.Remove(s.file.Name()))
+	if s.file == nil {
+		return nil
+	}
+	return errors.Join(s.file.Close(), os.Remove(s.path))
 }
 
 func (s *spool) notify() {
@@ -220,7 +259,7 @@ func (s *spool) notify() {
 func (s *spool) drop() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.gone, s.waiting, s.size, s.raw, s.end = true, nil, 0, 0, 0
+	s.gone, s.waiting, s.size, s.raw = true, nil, 0, 0
 	s.notify()
-	return s.file.Truncate(0)
+	return s.empty()
 }

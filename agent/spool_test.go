@@ -3,7 +3,10 @@ package agent
 import (
 	"context"
 	"errors"
+	"io/fs"
+	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -12,10 +15,7 @@ import (
 
 func testSpool(t *testing.T, limit int64) *spool {
 	t.Helper()
-	s, err := newSpool(filepath.Join(t.TempDir(), "spool"), limit)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := newSpool(filepath.Join(t.TempDir(), "spool"), limit)
 	t.Cleanup(func() {
 		if err := s.remove(); err != nil {
 			t.Error(err)
@@ -180,5 +180,46 @@ func TestSpoolWakesSteps(t *testing.T) {
 			}
 			<-waited
 		})
+	}
+}
+
+// A short log never touches the disk. A longer one moves there whole, and what was in memory comes back first.
+func TestSpoolMovesToDisk(t *testing.T) {
+	t.Parallel()
+	s := testSpool(t, 1<<30)
+	s.put(t, 2, 1000, 5000)
+	if _, err := os.Stat(s.path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a short log has a file: %v", err)
+	}
+	if b, err := s.next(t.Context(), 0); err != nil || b.seq != 0 {
+		t.Fatal(b.seq, err)
+	}
+	if err := s.acknowledge(1); err != nil {
+		t.Fatal(err)
+	}
+	s.put(t, 4, memorySpool/2, 100_000)
+	if info, err := os.Stat(s.path); err != nil || info.Size() < memorySpool {
+		t.Errorf("a long log has no file: %v", err)
+	}
+	var seqs []int
+	for seq := 1; seq < 6; {
+		b, err := s.next(t.Context(), seq)
+		if err != nil {
+			t.Fatal(err)
+		}
+		chunks, err := client.ReadLogFrames(b.frames)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range chunks {
+			seqs = append(seqs, c.Seq)
+		}
+		seq = b.seq + len(chunks)
+		if err := s.acknowledge(seq); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := []int{1, 2, 3, 4, 5}; !slices.Equal(seqs, want) {
+		t.Errorf("got chunks %v, want %v", seqs, want)
 	}
 }

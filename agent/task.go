@@ -104,13 +104,7 @@ func (t *task) run(lostCtx, life, soft context.Context) {
 	defer t.agent.roster.leave()
 	defer t.lose(errAgentEnd)
 	t.log.InfoContext(lostCtx, "task taken", "attempt", t.lease.Epoch)
-	spool, err := newSpool(t.agent.dir.spool(t.lease.ID), t.agent.cfg.SpoolBytes)
-	if err != nil {
-		t.verdict = err
-		t.conclude(lostCtx, noLog())
-		t.agent.roster.dismiss(t)
-		return
-	}
+	spool := newSpool(t.agent.dir.spool(t.lease.ID), t.agent.cfg.SpoolBytes)
 	t.journal = newJournal(spool, t.agent.zip, t.agent.settings.ChunkBytes, t.agent.cfg.LogBytes)
 	t.journal.epoch, t.journal.broken = t.lease.Epoch, t.abort
 	var uploading sync.WaitGroup
