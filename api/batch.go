@@ -28,10 +28,10 @@ type batcher[I, O any] struct {
 }
 
 // crowd is from how many items on a batch makes the next one linger, and crowdLinger is how long. Where so many come at once
-// they wait for each other anyway; to let a few more in makes each of them a third cheaper, and all of them sooner.
+// they wait for each other anyway; to let a few more in makes each of them cheaper, and all of them sooner.
 const (
-	crowd       = 4
-	crowdLinger = 2 * time.Millisecond
+	crowd       = 2
+	crowdLinger = 3 * time.Millisecond
 )
 
 // inCrowds is a linger for calls that somebody waits for: it costs nothing where they come one by one.
