@@ -3,7 +3,7 @@
 GO ?= go
 TOOL = $(GO) tool -modfile=tools/go.mod
 
-.PHONY: run test check gen bench chaos build deps mutants clean help
+.PHONY: run test check gen bench chaos build deps mutants promises clean help
 
 ## run: build otto, and let it build and test itself from its own Ottofile
 run: deps build
@@ -48,6 +48,11 @@ deps:
 ## mutants: take one guard at a time out of the state machine; a test must notice each (a quarter of an hour); MUTANTS="-only 40 -json"
 mutants: deps
 	@$(GO) run ./transitions/mutants $(MUTANTS)
+
+## promises: run the tests that docs/reliability.md names, and write there what came of them
+promises: deps
+	@scripts/deps test
+	@$(GO) run ./chaos/promises
 
 ## clean: remove what was built
 clean:
