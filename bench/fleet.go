@@ -3,9 +3,13 @@ package bench
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/ottoci/otto/client"
+	"github.com/ottoci/otto/migrations"
 )
 
 // crowd is an idle fleet that grows.
@@ -45,7 +49,7 @@ func (s *session) fleet(ctx context.Context) error {
 // measure lets the crowd grow and watches it.
 func (c *crowd) measure(ctx context.Context, there, agents int) error {
 	began := time.Now()
-	h, err := c.newHerd(ctx, herdSize{agents - there, 1, "idle"}, func(s sighting) {
+	h, err := c.newHerd(ctx, herdSize{agents - there, 1, ""}, func(s sighting) {
 		if s.taken {
 			c.seen <- s
 		}
@@ -74,11 +78,18 @@ func (c *crowd) watch(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
+	sent, err := c.sent(ctx)
+	if err != nil {
+		return err
+	}
 	if !pause(ctx, c.s.size.idle) { // not for something: this is the time that is looked at
 		return context.Cause(ctx)
 	}
 	after, err := c.spent(ctx)
 	if err != nil {
+		return err
+	}
+	if err := c.tell(ctx, sent); err != nil {
 		return err
 	}
 	used, seconds := after.since(before), after.At.Sub(before.At).Seconds()
@@ -93,6 +104,31 @@ func (c *crowd) watch(ctx context.Context, name string) error {
 	add("CPU of Postgres", "% of a core", 100*used.postgres.Seconds()/seconds)
 	add("memory of server", "MiB", float64(rss)/(1<<20))
 	return nil
+}
+
+// sent is how often each statement was sent so far.
+func (c *crowd) sent(ctx context.Context) (map[string]int64, error) {
+	const query = `
+select s.query, sum(s.calls)::bigint from pg_stat_statements s
+ where s.toplevel and s.dbid = (select oid from pg_database where datname = $1) and s.userid in (select oid from pg_roles where rolname in ($2, $3)) group by 1`
+	rows, err := c.s.pg.admin.Query(ctx, query, c.name, migrations.App, migrations.Owner)
+	if err != nil {
+		return nil, err
+	}
+	sent, text, calls := map[string]int64{}, "", int64(0)
+	_, err = pgx.ForEachRow(rows, []any{&text, &calls}, func() error { sent[text] = calls; return nil })
+	return sent, err
+}
+
+// tell logs what was sent while nothing happened: each of these costs every installation, day and night.
+func (c *crowd) tell(ctx context.Context, before map[string]int64) error {
+	after, err := c.sent(ctx)
+	for text, calls := range after {
+		if n := calls - before[text]; n > 0 {
+			c.s.log.DebugContext(ctx, "statement of an idle fleet", "calls", n, "query", strings.Join(strings.Fields(text), " "))
+		}
+	}
+	return err
 }
 
 // wake submits runs one by one, and measures when an agent has the task.

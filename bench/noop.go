@@ -52,7 +52,7 @@ type noop struct {
 // herdSize is how many agents, and how many tasks each runs at once.
 type herdSize struct {
 	agents, capacity int
-	label            string
+	label            string // what all of them offer; if empty, each offers a host's name of its own, as real agents do
 }
 
 // enrolAtOnce is how many agents of a herd enrol at the same time.
@@ -99,6 +99,9 @@ func (h *herd) enrol(i int, transport http.RoundTripper, size herdSize) (*noop, 
 		return nil, err
 	}
 	offer := client.AgentOffer{Name: fmt.Sprintf("noop%d", i), Version: "bench", Capacity: size.capacity, Offers: map[string]any{"bench": size.label}}
+	if size.label == "" {
+		offer.Offers = map[string]any{"hostname": fmt.Sprintf("host%d", i)}
+	}
 	enrolled, err := stranger.AgentEnrol(h.ctx, offer)
 	if err != nil {
 		return nil, err
