@@ -106,7 +106,7 @@ declare held report[] := reports_held(reports, array['scheduled', 'provisioning'
 begin
     if cardinality(held) = 0 then return; end if;
     update tasks t set state = 'running', started_at = coalesce(t.started_at, clock())
-      from unnest(held) h where t.id = h.task_id and t.lease_id = h.lease and t.state in ('scheduled', 'provisioning');
+      from unnest(held) h where t.id = h.task_id;  -- locked, in one of these states
     update leases l set started_at = clock(), deadline_at = clock() + make_interval(secs => (p.spec ->> 'timeout_ms')::bigint / 1000.0) + interval '10 minutes'
       from unnest(held) h join tasks t on t.id = h.task_id join runs r on r.id = t.run_id
       join plan_tasks p on p.plan_digest = r.plan_digest and p.stage_index = t.stage_index and p.task_index = t.index

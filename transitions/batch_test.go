@@ -47,22 +47,32 @@ func TestBatchLeavesOut(t *testing.T) {
 		runs = append(runs, w.run("steps: [{sh: a}]"))
 		ls = append(ls, w.lease(agent, 1)...)
 	}
+	lost := ls[0] // its task goes to the other agent
+	w.expire(lost)
+	ls[0] = w.lease(other, 1)[0]
+	w.start(ls[0])
 	late, foreign, unknown := ls[0], ls[0], ls[0]
-	late.Epoch, foreign.AgentID, unknown.ID = 2, other, uuid.New()
+	late.Epoch, foreign.AgentID, unknown.ID = 3, agent, uuid.New()
 	beating := must[pgx.Tx](t)(w.db.Owner.Begin(w.ctx()))
 	must[any](t)(beating.Exec(w.ctx(), "update leases set expires_at = expires_at where id = $1", ls[4].ID))
 
-	started := must[[]db.ReportsTakeRow](t)(w.starts(batch(t, "running", late, foreign, unknown, ls[1], ls[2], ls[1], ls[4])))
+	for what, bad := range map[string]held{"a lost lease": lost, "another attempt": late, "another agent's": foreign, "unknown": unknown} {
+		both := db.ReportsTakeParams{Starts: batch(t, "running", bad), Logs: none, Finishes: batch(t, "failed", bad)}
+		if got := must[[]db.ReportsTakeRow](t)(w.q.ReportsTake(w.ctx(), both)); len(got) != 0 {
+			t.Errorf("%s: took %v", what, got)
+		}
+	}
+	started := must[[]db.ReportsTakeRow](t)(w.starts(batch(t, "running", lost, late, foreign, unknown, ls[1], ls[2], ls[1], ls[4])))
 	if len(started) != 2 || started[0].State != "running" || started[1].State != "running" {
 		t.Errorf("started %v", started)
 	}
-	if n := w.count("select count(*) from events where kind in ('task.started', 'step.started')"); n != 4 {
+	if n := w.count("select count(*) from events where kind in ('task.started', 'step.started')"); n != 4+2 {
 		t.Errorf("%d events of 2 starts", n)
 	}
 	holding := must[pgx.Tx](t)(w.db.Owner.Begin(w.ctx()))
 	must[any](t)(holding.Exec(w.ctx(), "select otto.lock_run($1)", runs[3]))
 	w.start(ls[3])
-	finished := must[[]db.ReportsTakeRow](t)(w.finishes(batch(t, "succeeded", late, foreign, unknown, ls[1], ls[1], ls[2], ls[3], ls[4])))
+	finished := must[[]db.ReportsTakeRow](t)(w.finishes(batch(t, "succeeded", lost, late, foreign, unknown, ls[1], ls[1], ls[2], ls[3], ls[4])))
 	if len(finished) != 2 {
 		t.Errorf("finished %v", finished)
 	}
@@ -77,8 +87,15 @@ func TestBatchLeavesOut(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if finished = must[[]db.ReportsTakeRow](t)(w.finishes(batch(t, "succeeded", ls[3], ls[4]))); len(finished) != 2 {
+	if finished = must[[]db.ReportsTakeRow](t)(w.finishes(batch(t, "succeeded", ls[0], ls[3], ls[4]))); len(finished) != 3 {
 		t.Errorf("the rest: %v", finished)
+	}
+	again := w.run("steps: [{sh: a}]")
+	first := w.leaseOne(agent)
+	w.expire(first)
+	second := w.lease(agent, 1)[0]
+	if started = must[[]db.ReportsTakeRow](t)(w.starts(batch(t, "running", second))); len(started) != 1 || started[0].Lease != second.ID {
+		t.Errorf("a second attempt: %v of run %d", started, again)
 	}
 	w.want(runs[4], "succeeded: succeeded[main=succeeded]")
 }

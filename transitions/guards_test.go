@@ -260,3 +260,20 @@ func TestSameThingTwice(t *testing.T) {
 		t.Errorf("first %v, again %v", first.Status, again.Status)
 	}
 }
+
+// A task that may fail, and fails while it is being stopped, is forgiven like any other: only an abort is not a failure.
+func TestFailureUnderAbortIsForgiven(t *testing.T) {
+	t.Parallel()
+	for outcome, want := range map[string]string{
+		"failed": "succeeded: succeeded[a=failed] succeeded[b=succeeded]", "aborted": "aborted: aborted[a=aborted] skipped[b=skipped]",
+	} {
+		w := newWorld(t)
+		agent := w.agent(`{}`)
+		run := w.run("stages: [{stage: a, allow_failure: true, steps: [{sh: a}]}, {stage: b, steps: [{sh: b}]}]")
+		l := w.leaseOne(agent)
+		must[db.Task](t)(w.q.TaskAbort(w.ctx(), db.TaskAbortParams{Task: l.TaskID, Actor: "ana"}))
+		w.finish(l, outcome)
+		w.work(agent, nil)
+		w.want(run, want)
+	}
+}

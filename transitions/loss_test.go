@@ -162,8 +162,10 @@ func TestSlotsOfOthers(t *testing.T) {
 	gpu, plain, off := w.agent(`{"gpu": true}`), w.agent(`{}`), w.agent(`{"gpu": true}`)
 	must[db.Agent](t)(w.q.AgentDisable(w.ctx(), db.AgentDisableParams{Agent: off, Disabled: true, Actor: "t"}))
 	w.run("stages: [{parallel: [{task: a, requires: {gpu: true}, steps: [{sh: a}]}, {task: b, requires: {gpu: true}, steps: [{sh: b}]}]}]")
-	ls := must[[]db.Lease](t)(w.q.TaskLease(w.ctx(), db.TaskLeaseParams{Slots: []int64{gpu, plain, off}, Actor: "t"}))
-	if len(ls) != 1 || ls[0].AgentID != gpu {
-		t.Errorf("leases: %+v", ls)
+	for range 2 {
+		ls := must[[]db.Lease](t)(w.q.TaskLease(w.ctx(), db.TaskLeaseParams{Slots: []int64{off, gpu, plain}, Actor: "t"}))
+		if len(ls) != 1 || ls[0].AgentID != gpu {
+			t.Errorf("leases: %+v", ls)
+		}
 	}
 }

@@ -114,6 +114,30 @@ func TestTwoSiblings(t *testing.T) {
 	}
 }
 
+// A task is given to an agent while it is being parked: in whatever order, nobody holds a lease of a parked task.
+func TestQuarantineRacesLease(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t).widen(8)
+	agent := w.agent(`{}`)
+	plan := w.plan("steps: [{sh: a}]")
+	for range 60 {
+		run := w.runPlan(plan)
+		task := must[[]db.TasksOfRunRow](t)(w.q.TasksOfRun(w.ctx(), run))[0].Task.ID
+		contend(t, 4, func(i int) error {
+			if i%2 == 0 {
+				_, err := w.q.TaskLease(context.Background(), db.TaskLeaseParams{Slots: []int64{agent}, Actor: "t"})
+				return err
+			}
+			_, err := w.q.TaskQuarantine(context.Background(), db.TaskQuarantineParams{Task: task, Actor: "t", Reason: "r"})
+			return err
+		})
+		if n := w.count("select count(*) from leases l join tasks t on t.id = l.task_id where l.ended_at is null and t.lease_id is distinct from l.id"); n != 0 {
+			t.Fatalf("%d leases are active that no task knows of; the task is %s", n, w.task(task).State)
+		}
+		must[db.Run](t)(w.q.RunAbort(w.ctx(), db.RunAbortParams{Run: run, Actor: "t"}))
+	}
+}
+
 // Two of a fanout fail at once: both are failed or one was aborted; there is one end, and nobody is left.
 func TestTwoFanoutFailures(t *testing.T) {
 	t.Parallel()

