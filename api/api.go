@@ -69,6 +69,7 @@ type API struct {
 	creates   *batcher[creation, answer[client.Run]]
 	reports   *batcher[report, taken]
 	beats     *batcher[heartbeat, renewal]
+	idle      idlers
 	heartbeat atomic.Int64 // the time between an agent's heartbeats, once it is known
 
 	stopping chan struct{} // closed by Stop: held requests and streams end with it
@@ -196,6 +197,7 @@ func (a *API) Start(ctx context.Context) {
 	a.work.Go(func() { a.tail.run(ctx) })
 	a.work.Go(func() { a.beat(ctx) })
 	a.work.Go(func() { a.noteUses(ctx) })
+	a.work.Go(func() { a.tellOfIdlers(ctx) })
 }
 
 // Stop ends held requests and streams at once, then waits for what Start began. It may be called twice.

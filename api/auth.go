@@ -72,8 +72,8 @@ const (
 	believeFor = 4500 * time.Millisecond
 	// noteEvery is how often the use of tokens is noted. A token that is not used for so long is forgotten.
 	noteEvery = time.Minute
-	// rememberMax bounds the memory.
-	rememberMax = 10_000
+	// rememberMax bounds the memory, to about 15 MB.
+	rememberMax = 50_000
 )
 
 const hintToken = "an admin makes tokens: POST /v1/tokens, or otto token create"
@@ -121,7 +121,9 @@ func (s *authority) identify(ctx context.Context, secret string) (*principal, er
 	if t.ExpiresAt != nil {
 		known.until = asked.Add(time.Duration(t.SecondsLeft * float64(time.Second)))
 	}
-	s.remember(hash, known, forgot)
+	if kind != kindEnrol { // which is used once
+		s.remember(hash, known, forgot)
+	}
 	return who, nil
 }
 

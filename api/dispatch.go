@@ -28,6 +28,8 @@ type dispatcher struct {
 	turn    int              // counts wake-ups
 	looked  map[int64]glance // by agent: the last look that found nothing for it
 	swept   time.Time        // when told and looked were last cleaned up
+
+	woke time.Time // when the last wake-up came; only the rounds' goroutine asks
 }
 
 // waiter is one held request.
@@ -63,6 +65,11 @@ type telling struct {
 const (
 	// pollEvery is how soon work is found whose wake-up was lost.
 	pollEvery = time.Second
+	// calmEvery is the same where nothing has happened for calmAfter, there is nothing to do in the whole installation, and
+	// wake-ups are heard. Those that are lost are lost to others that come at the same time, or to a connection that broke: the
+	// former end the calm for longer than transactions last, and the latter shows within 15 s.
+	calmEvery = 5 * time.Second
+	calmAfter = 5 * time.Second
 	// tellAgain is how long the answer to a request may take to show in the lease, before the agent is told again.
 	tellAgain = 5 * time.Second
 	// forgetTold bounds the memory: later the database's own word is enough.
@@ -210,8 +217,9 @@ func (d *dispatcher) run(ctx context.Context) {
 		case <-abort:
 			d.woken()
 		case <-poll.C:
-			everyone = d.anyFree()
-			poll.Reset(pollEvery + rand.N(pollEvery/10))
+			var every time.Duration
+			everyone, every = d.poll(ctx)
+			poll.Reset(every + rand.N(every/10))
 		}
 		err := d.round(ctx, everyone)
 		if err != nil && !failing && ctx.Err() == nil {
@@ -229,10 +237,25 @@ func (d *dispatcher) woken() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.turn++
+	d.woke = time.Now()
 }
 
-// anyFree says whether polling can find work for anybody. Agents without a free slot learn of orders by a wake-up, or
-// by their heartbeat.
+// poll says whether a look can find anything for anybody, and when to poll again. Agents without a free slot learn of orders
+// by a wake-up, or by their heartbeat.
+func (d *dispatcher) poll(ctx context.Context) (everyone bool, again time.Duration) {
+	if !d.anyFree() {
+		return false, pollEvery
+	}
+	ctx, cancel := context.WithTimeout(ctx, roundPatience)
+	defer cancel()
+	busy, err := d.api.agents.WorkExists(ctx)
+	if err != nil || busy || !d.api.wake.Hearing() || time.Since(d.woke) < calmAfter {
+		return busy || err != nil, pollEvery // a round says what is wrong
+	}
+	return false, calmEvery
+}
+
+// anyFree says whether any waiting agent has a free slot.
 func (d *dispatcher) anyFree() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -390,3 +390,34 @@ func TestResultsAreCountedInTheHeldRequest(t *testing.T) {
 	n.api.Stop()
 	<-old
 }
+
+// In an idle installation the poll is rare, and it is not for an agent without room.
+func TestDispatcherPollsWhereThereMayBeWork(t *testing.T) {
+	t.Parallel()
+	n := start(t)
+	eventually(t, n.api.wake.Hearing)
+	d := newDispatcher(n.api)
+	_, enrolled := n.enrol(client.AgentOffer{})
+	w := &waiter{agent: enrolled.Agent.Agent, answer: make(chan client.LeaseAnswer, 1)}
+	d.join(w)
+	want := func(what string, everyone bool, again time.Duration) {
+		t.Helper()
+		if is, next := d.poll(t.Context()); is != everyone || next != again {
+			t.Errorf("%s: %v, %s; want %v, %s", what, is, next, everyone, again)
+		}
+	}
+	want("no room", false, pollEvery)
+	w.free = 1
+	want("nothing to do", false, calmEvery)
+	d.woken()
+	want("a wake-up", false, pollEvery)
+	d.woke = time.Time{}
+	n.run(smallOttofile)
+	want("a task", true, pollEvery)
+	mustExec(t, n, "update tasks set ready_at = now() + interval '1 hour'")
+	want("a task, later", true, pollEvery)
+	deaf := unstarted(t)
+	d = newDispatcher(deaf.api)
+	d.join(&waiter{agent: 1, free: 1, answer: make(chan client.LeaseAnswer, 1)})
+	want("wake-ups are not heard", false, pollEvery)
+}

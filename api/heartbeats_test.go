@@ -85,3 +85,55 @@ func TestHeartbeatWaitsForALockedLease(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// Agents that hold nothing are answered at once, and told of together. A heartbeat that is told of late makes nobody online
+// who has said goodbye meanwhile; one that is sent after that does.
+func TestIdleHeartbeats(t *testing.T) {
+	t.Parallel()
+	n := unstarted(t)
+	a := n.api
+	var agents []int64
+	for i := range 3 {
+		_, enrolled := n.enrol(client.AgentOffer{Name: fmt.Sprint("a", i)})
+		agents = append(agents, enrolled.Agent.Agent)
+	}
+	mustExec(t, n, "update agents set seen_at = now() - interval '1 hour', state = case when id = $1 then 'offline' else 'online' end", agents[2])
+	tell := func() {
+		t.Helper()
+		if err := a.tellOf(t.Context(), a.idle.take()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, agent := range agents[1:] {
+		if !a.idle.note(agent) {
+			t.Error("a first heartbeat needs no more than a note")
+		}
+	}
+	tell()
+	var seen string
+	err := n.db.Owner.QueryRow(t.Context(), "select string_agg(state || (seen_at > now() - interval '1 minute')::text, ' ' order by id) from agents").Scan(&seen)
+	if err != nil || seen != "onlinefalse onlinetrue offlinefalse" {
+		t.Error(seen, err)
+	}
+	if !a.idle.note(agents[1]) || a.idle.note(agents[2]) {
+		t.Error("who was left out must be told by the next heartbeat itself, and nobody else")
+	}
+	if !a.idle.note(agents[2]) {
+		t.Error("and only once")
+	}
+}
+
+// An agent that was given up comes back by its heartbeats.
+func TestHeartbeatsBringAnAgentBack(t *testing.T) {
+	t.Parallel()
+	n := start(t)
+	agent, enrolled := n.enrol(client.AgentOffer{})
+	mustExec(t, n, "update agents set state = 'offline'")
+	eventually(t, func() bool {
+		if _, err := agent.AgentHeartbeat(t.Context(), client.Heartbeat{Leases: []string{}}); err != nil {
+			t.Error(err)
+		}
+		shown, err := n.client("reader").AgentShow(t.Context(), enrolled.Agent.Agent)
+		return err == nil && shown.State == "online"
+	})
+}

@@ -251,3 +251,15 @@ func (q *Queries) TokenCheck(ctx context.Context, hash []byte) ([]TokenCheckRow,
 	}
 	return items, nil
 }
+
+const workExists = `-- name: WorkExists :one
+select (exists (select from tasks t where t.state = 'ready') or exists (select from leases l where l.ended_at is null))::boolean as is
+`
+
+// WorkExists says whether there is anything at all that a look for waiting agents could find, now or when a delay is over.
+func (q *Queries) WorkExists(ctx context.Context) (bool, error) {
+	row := q.db.QueryRow(ctx, workExists)
+	var is bool
+	err := row.Scan(&is)
+	return is, err
+}

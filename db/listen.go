@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -23,9 +24,14 @@ const (
 // Wakeups tells subscribers to look now. A wake-up may be lost (a broken connection, a shared NOTIFY): whoever waits
 // must also look from time to time.
 type Wakeups struct {
-	mu   sync.Mutex
-	subs map[string][]chan struct{}
+	mu      sync.Mutex
+	subs    map[string][]chan struct{}
+	hearing atomic.Bool
 }
+
+// Hearing says whether the database is listened to, as far as is known: a connection that broke without a word shows
+// within 15 s.
+func (w *Wakeups) Hearing() bool { return w.hearing.Load() }
 
 // NewWakeups has no source yet; see Listen. Wake works from the start.
 func NewWakeups() *Wakeups { return &Wakeups{subs: map[string][]chan struct{}{}} }
@@ -90,6 +96,8 @@ func (w *Wakeups) listenOnce(ctx context.Context, url string) error {
 	if _, err := conn.Exec(ctx, "listen otto_"+strings.Join(topics, "; listen otto_")); err != nil {
 		return err
 	}
+	w.hearing.Store(true)
+	defer w.hearing.Store(false)
 	w.Wake(topics...)
 	for {
 		if err := w.hear(ctx, conn); err != nil {

@@ -9,6 +9,10 @@ select t.id, t.kind, t.role, t.name, coalesce(t.agent_id, 0)::bigint as agent, c
 -- RunLatest is the number of the newest run.
 select id from runs order by id desc limit 1;
 
+-- name: WorkExists :one
+-- WorkExists says whether there is anything at all that a look for waiting agents could find, now or when a delay is over.
+select (exists (select from tasks t where t.state = 'ready') or exists (select from leases l where l.ended_at is null))::boolean as is;
+
 -- name: AgentsWaiting :many
 -- AgentsWaiting is what the dispatcher must know of the agents that ask for work: how much room each has, whether there is news
 -- about its leases (an order, or a grant that it has not started), and whether any task is ready at all. Agents of one kind

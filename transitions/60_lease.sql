@@ -17,17 +17,19 @@ begin
     if over then perform wake('log'); end if; -- who follows has all bytes, but not the end
 end $$;
 
--- leases_renew: the heartbeats of agents, [{agent, held, draining}]: renews the leases they name, and only those that are still
+-- leases_renew: the heartbeats of agents, [{agent, held, draining, idle}]: renews the leases they name, and only those that are still
 -- their own. It never waits: a heartbeat whose agent's row somebody else holds is left out, and a lease that somebody holds is
--- answered as locked; ask for these with lease_renew, one by one. Fenced are leases that are over, or somebody else's.
+-- answered as locked; ask for these with lease_renew, one by one. Fenced are leases that are over, or somebody else's. A
+-- heartbeat marked idle comes late, after its agent may have said goodbye: it is left out unless the agent is online.
 create function otto.leases_renew(beats jsonb)
 returns table (place int, fenced uuid[], locked uuid[], orders jsonb) language plpgsql security definer set search_path = public, otto, pg_temp as $$
 #variable_conflict use_column
 declare seen bigint[]; renewed uuid[];
 begin
     with said as (select distinct on (b.agent) b.* from jsonb_array_elements(beats) with ordinality e(beat, n),
-                         jsonb_to_record(e.beat) b(agent bigint, draining boolean) order by b.agent, e.n desc),
-         free as (select a.id, said.draining from said join agents a on a.id = said.agent for no key update of a skip locked),
+                         jsonb_to_record(e.beat) b(agent bigint, draining boolean, idle boolean) order by b.agent, e.n desc),
+         free as (select a.id, said.draining from said join agents a on a.id = said.agent
+                   where a.state = 'online' or said.idle is not true for no key update of a skip locked),
          u as (update agents a set seen_at = clock(), state = case when a.state = 'disabled' then a.state when f.draining then 'draining' else 'online' end
                  from free f where a.id = f.id returning a.id)
     select coalesce(array_agg(u.id), '{}') into seen from u;
