@@ -32,6 +32,13 @@ func (t *task) conclude(ctx context.Context, total client.LogTotal) {
 	}
 }
 
+// concluding says whether the task's result is on its way, so its work is over.
+func (t *task) concluding() bool {
+	t.orders.Lock()
+	defer t.orders.Unlock()
+	return t.orders.concluding
+}
+
 func (t *task) release(ctx context.Context, total client.LogTotal) error {
 	request := client.LeaseRelease{Epoch: t.lease.Epoch, Reason: shorten(t.verdict.Error()), Log: total}
 	err := t.agent.insist(ctx, "release", func(ctx context.Context) error {
@@ -53,6 +60,7 @@ func (t *task) finish(ctx context.Context, total client.LogTotal) error {
 		return err
 	})
 	if err == nil {
+		t.counted = state.Counted
 		t.log.InfoContext(ctx, "task finished", "state", state.State, "reason", result.Reason)
 	}
 	return err

@@ -240,6 +240,31 @@ func TestRequestForOrdersIsReplacedWhenASlotIsFree(t *testing.T) {
 	}
 }
 
+// A server that counts the slot of a result in the request that it holds gets no new request for each task.
+func TestSlotsAreCountedInTheHeldRequest(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	s.settings.Protocol = append(s.settings.Protocol, client.ProtocolCounting)
+	run(t, s)
+	end := filepath.Join(t.TempDir(), "end")
+	first := s.give(steps(sh("while [ ! -e " + end + " ]; do sleep 0.01; done")))
+	s.wait(t, "the agent is full and asks for orders", func() bool { return s.held != nil && s.held.Free == 0 && s.held.Counting > 0 })
+	s.mu.Lock()
+	takes := len(s.takes)
+	s.mu.Unlock()
+	second := s.give(steps(sh("true")))
+	if err := os.WriteFile(end, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.finished(t, first)
+	s.finished(t, second)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if second.release != nil || len(s.takes) > takes+1 || s.takes[takes-1].Free != 0 {
+		t.Errorf("requests %+v, the second task was released: %v", s.takes, second.release != nil)
+	}
+}
+
 func TestOutputOfManyTasksAtOnce(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)

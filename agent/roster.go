@@ -5,6 +5,8 @@ import (
 	"errors"
 	"slices"
 	"sync"
+
+	"github.com/ottoci/otto/client"
 )
 
 // roster knows the agent's tasks. A task holds its lease, and a slot, until its result is accepted; its goroutine goes
@@ -18,6 +20,7 @@ type roster struct {
 	recent  []string         // the last leases, oldest first: an answer that was late may name one again
 	closed  bool             // takes no more
 	onFree  context.CancelCauseFunc
+	asked   int64         // number of the last request
 	quiet   chan struct{} // closed once nobody works and nobody can begin
 }
 
@@ -44,7 +47,7 @@ func (r *roster) admit(t *task) error {
 		return errKnown
 	case r.closed:
 		return errDraining
-	case len(r.holding) >= r.capacity:
+	case r.busy() >= r.capacity:
 		return errFull
 	}
 	if len(r.recent) == remembered {
@@ -56,12 +59,25 @@ func (r *roster) admit(t *task) error {
 	return nil
 }
 
-// dismiss ends a task's hold on its lease: heartbeats no longer name it, and its slot is free.
+// busy is how many tasks still work. One whose result is on its way may have ended for the server already, which then grants
+// another for its slot.
+func (r *roster) busy() int {
+	n := 0
+	for _, t := range r.holding {
+		if !t.concluding() {
+			n++
+		}
+	}
+	return n
+}
+
+// dismiss ends a task's hold on its lease: heartbeats no longer name it, and its slot is free. Unless the server has counted
+// the slot in the request that it holds, that request is replaced.
 func (r *roster) dismiss(t *task) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.holding, t.lease.ID)
-	if r.onFree != nil && !r.closed {
+	if r.onFree != nil && !r.closed && t.counted != r.asked {
 		r.onFree(errSlotFree)
 	}
 }
@@ -114,19 +130,20 @@ func (r *roster) draining() bool {
 	return r.closed
 }
 
-// request says how many tasks fit, and gives the context of a request for as many. A request for none ends when a slot
-// becomes free. One for some is never cut short: it could just have been granted a lease.
-func (r *roster) request(ctx context.Context) (int, context.Context, context.CancelFunc) {
+// request makes a request for as many tasks as fit, and its context. A request for none ends when a slot becomes free that the
+// server does not count. One for some is never cut short: it could just have been granted a lease.
+func (r *roster) request(ctx context.Context) (client.LeaseRequest, context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	free := r.capacity - len(r.holding)
+	r.asked++
+	asked := client.LeaseRequest{Free: r.capacity - len(r.holding), Counting: r.asked}
 	if r.closed {
-		free = 0
+		asked = client.LeaseRequest{}
 	}
 	r.onFree = nil
-	if free == 0 {
+	if asked.Free == 0 {
 		r.onFree = cancel
 	}
-	return free, ctx, func() { cancel(nil) }
+	return asked, ctx, func() { cancel(nil) }
 }

@@ -43,6 +43,7 @@ type server struct {
 	sources map[string][]byte            // by digest
 	beats   []client.Heartbeat
 	takes   []client.LeaseRequest
+	held    *client.LeaseRequest // the last that came, while it is held
 	offers  []client.AgentOffer
 	tokens  []string
 	order   []string // operations on leases, in order of arrival
@@ -211,7 +212,12 @@ func (s *server) heartbeat(_ *record, body []byte) (int, any) {
 
 func (s *server) take(ctx context.Context, body []byte) (int, any) {
 	request := decode[client.LeaseRequest](body)
-	s.locked(func() { s.takes = append(s.takes, request) })
+	s.locked(func() { s.takes, s.held = append(s.takes, request), &request })
+	defer s.locked(func() {
+		if s.held == &request {
+			s.held = nil
+		}
+	})
 	answer := client.LeaseAnswer{Leases: []client.Lease{}, Aborts: []client.Abort{}}
 	wait := time.NewTimer(time.Duration(request.WaitMS) * time.Millisecond)
 	defer wait.Stop()
@@ -282,12 +288,17 @@ func (s *server) log(rec *record, chunks []client.LogChunk) (int, any) {
 }
 
 func (s *server) finish(rec *record, body []byte) (int, any) {
+	state := client.LeaseState{State: "done"}
 	s.locked(func() {
+		if s.held != nil && s.held.Counting > 0 {
+			s.held.Free++
+			state.Counted = s.held.Counting
+		}
 		result := decode[client.LeaseFinish](body)
 		rec.finish = &result
 		rec.finishes++
 	})
-	return 200, client.LeaseState{State: "done"}
+	return 200, state
 }
 
 func (s *server) release(rec *record, body []byte) (int, any) {

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/ottoci/otto/client"
@@ -46,12 +47,16 @@ func (a *Agent) takeWork(ctx context.Context) {
 
 // ask sends one request. That a slot became free meanwhile is not an error.
 func (a *Agent) ask(ctx context.Context) (client.LeaseAnswer, error) {
-	free, ctx, done := a.roster.request(ctx)
+	asked, ctx, done := a.roster.request(ctx)
 	defer done()
 	wait := longPoll + a.jitter(longPollSpread)
+	asked.WaitMS = wait.Milliseconds()
+	if !slices.Contains(a.settings.Protocol, client.ProtocolCounting) {
+		asked.Counting = 0
+	}
 	var answer client.LeaseAnswer
 	err := try(ctx, wait+longPollMargin, func(ctx context.Context) (err error) {
-		answer, err = a.control.LeaseTake(ctx, client.LeaseRequest{Free: free, WaitMS: wait.Milliseconds()})
+		answer, err = a.control.LeaseTake(ctx, asked)
 		return err
 	})
 	if err != nil && errors.Is(context.Cause(ctx), errSlotFree) {

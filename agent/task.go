@@ -35,6 +35,7 @@ type task struct {
 	journal  *journal
 	reporter *reporter
 	steps    []client.StepReport // what became of each step
+	counted  int64               // number of the request in which the server counts the slot as free
 	verdict  error               // what ended the work before its steps did; nil if nothing
 }
 
