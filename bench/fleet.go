@@ -46,6 +46,9 @@ func (s *session) fleet(ctx context.Context) error {
 	return nil
 }
 
+// calm is how long Otto looks about after it has worked.
+const calm = 7 * time.Second
+
 // measure lets the crowd grow and watches it.
 func (c *crowd) measure(ctx context.Context, there, agents int) error {
 	began := time.Now()
@@ -63,6 +66,9 @@ func (c *crowd) measure(ctx context.Context, there, agents int) error {
 	report.add("fleet", fmt.Sprintf("enrolments, %d to %d agents", there, agents), "/s", samples{float64(agents-there) / time.Since(began).Seconds()})
 	if _, err := c.wake(ctx, fewest); err != nil { // by now all wait
 		return err
+	}
+	if !pause(ctx, calm) {
+		return context.Cause(ctx)
 	}
 	if err := c.watch(ctx, name); err != nil {
 		return err
