@@ -116,7 +116,7 @@ func TestBatchesContend(t *testing.T) {
 			mine := append([]held{}, ls...)
 			rand.Shuffle(len(mine), func(i, j int) { mine[i], mine[j] = mine[j], mine[i] })
 			if i < 4 {
-				_, err := w.q.LeasesRenew(w.ctx(), beats(t, beat{agent, ids(mine), false}))
+				_, err := w.q.LeasesRenew(w.ctx(), beats(t, beat{Agent: agent, Held: ids(mine)}))
 				if err == nil && i < 2 {
 					_, err = w.q.LeaseRenew(w.ctx(), db.LeaseRenewParams{Agent: agent, Held: ids(mine)})
 				}
@@ -152,6 +152,7 @@ type beat struct {
 	Agent    int64       `json:"agent"`
 	Held     []uuid.UUID `json:"held"`
 	Draining bool        `json:"draining"`
+	Idle     bool        `json:"idle"`
 }
 
 func beats(t *testing.T, list ...beat) json.RawMessage {
@@ -163,7 +164,7 @@ func beats(t *testing.T, list ...beat) json.RawMessage {
 func TestHeartbeatsTogether(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t).widen(4)
-	one, two, off, busy := w.agent(`{}`), w.agent(`{}`), w.agent(`{}`), w.agent(`{}`)
+	one, two, off, busy, gone := w.agent(`{}`), w.agent(`{}`), w.agent(`{}`), w.agent(`{}`), w.agent(`{}`)
 	for range 6 {
 		w.run("steps: [{sh: a}]")
 	}
@@ -179,8 +180,8 @@ func TestHeartbeatsTogether(t *testing.T) {
 	must[any](t)(holding.Exec(w.ctx(), "select from agents where id = $1 for update", busy))
 
 	rows := must[[]db.LeasesRenewRow](t)(w.q.LeasesRenew(w.ctx(), beats(t,
-		beat{one, []uuid.UUID{over.ID, ordered.ID, locked.ID, theirs.ID}, false}, beat{two, nil, false}, beat{busy, ids([]held{busys}), false},
-		beat{off, ids([]held{offs}), true}, beat{two, ids([]held{theirs, theirs}), true}, beat{999, nil, false})))
+		beat{Agent: one, Held: []uuid.UUID{over.ID, ordered.ID, locked.ID, theirs.ID}}, beat{Agent: two}, beat{Agent: busy, Held: ids([]held{busys})},
+		beat{off, ids([]held{offs}), true, false}, beat{two, ids([]held{theirs, theirs}), true, false}, beat{Agent: 999}, beat{Agent: gone, Idle: true})))
 	got := map[int32]string{}
 	for _, r := range rows {
 		got[r.Place] = fmt.Sprintf("fenced %d locked %d orders %s", len(r.Fenced), len(r.Locked), r.Orders)
@@ -198,7 +199,7 @@ func TestHeartbeatsTogether(t *testing.T) {
 	if n := w.count("select count(*) from leases where expires_at > otto.clock()"); n != 3 {
 		t.Errorf("%d leases were renewed, of 3 that were free", n)
 	}
-	if states := w.text("select string_agg(state || case when seen_at > otto.clock() - interval '1 minute' then '' else '?' end, ' ' order by id) from agents"); states != "online draining disabled offline?" {
+	if states := w.text("select string_agg(state || case when seen_at > otto.clock() - interval '1 minute' then '' else '?' end, ' ' order by id) from agents"); states != "online draining disabled offline? offline?" {
 		t.Error(states)
 	}
 	if err := holding.Rollback(w.ctx()); err != nil {
