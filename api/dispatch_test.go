@@ -421,3 +421,33 @@ func TestDispatcherPollsWhereThereMayBeWork(t *testing.T) {
 	d.join(&waiter{agent: 1, free: 1, answer: make(chan client.LeaseAnswer, 1)})
 	want("wake-ups are not heard", false, pollEvery)
 }
+
+// Of a large fleet a few are looked at first; a task that only one of the others can take finds it all the same.
+func TestDispatcherLooksAtEverybodyInTheEnd(t *testing.T) {
+	t.Parallel()
+	n := unstarted(t)
+	var waiters []*waiter
+	for i := range firstLook + 30 {
+		_, enrolled := n.enrol(client.AgentOffer{Name: fmt.Sprint("a", i), Offers: map[string]any{"hostname": fmt.Sprint("host", i)}})
+		waiters = append(waiters, n.await(enrolled.Agent.Agent, client.LeaseRequest{Free: 1}))
+	}
+	for i, w := range waiters {
+		if i%10 == 3 {
+			n.run(fmt.Sprintf("stages:\n  - stage: a\n    requires: {hostname: host%d}\n    steps: [{sh: 'true'}]\n", i))
+			if err := n.api.dispatch.round(t.Context(), true); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case answer := <-w.answer:
+				if len(answer.Leases) != 1 {
+					t.Errorf("agent %d: %+v", i, answer)
+				}
+			default:
+				t.Errorf("agent %d was not looked at", i)
+			}
+		}
+	}
+	if n.api.dispatch.waiting() != firstLook+30-13 {
+		t.Errorf("%d agents wait on", n.api.dispatch.waiting())
+	}
+}
