@@ -63,8 +63,8 @@ func Start(ctx context.Context, c Config) (*Client, error) {
 		RetryPolicy:  &retries{},
 		// A cooldown of 100 ms, the default, gives a median of 51 ms from insert to work; see docs/development.md.
 		FetchCooldown: 10 * time.Millisecond,
-		// The latency of a job whose wake-up was lost.
-		FetchPollInterval:   time.Second,
+		// The latency of a job whose wake-up was lost; each poll is a query, day and night.
+		FetchPollInterval:   2 * time.Second,
 		FetchOnlyKnownKinds: true,
 		JobTimeout:          30 * time.Second,
 		// River's rescue is by age alone, so it must be later than any job's own time-out.
