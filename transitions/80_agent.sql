@@ -149,13 +149,14 @@ begin
     return next a;
 end $$;
 
--- agents_forget: online, draining → offline, for agents that were not heard of for three lease times.
+-- agents_forget: online, draining → offline, for agents that were not heard of for three lease times; not while no server is
+-- alive that could have heard them.
 create function otto.agents_forget(actor text)
 returns void language plpgsql as $$
 declare c cluster; gone bigint[];
 begin
     select * into c from cluster;
-    if c.judge_from > clock() then return; end if;
+    if c.judge_from > clock() or not servers_live() then return; end if;
     gone := array(select id from agents where state in ('online', 'draining') and seen_at < clock() - 3 * c.lease_ttl order by id);
     update agents set state = 'offline' where id = any(gone) and state in ('online', 'draining');
     perform emit('agent.offline', actor, null, data => jsonb_build_object('agent', a.id, 'name', a.name, 'reason', 'silent'))
