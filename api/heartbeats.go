@@ -106,7 +106,11 @@ func (a *API) agentHeartbeat(ctx context.Context, in *struct{ Body client.Heartb
 	if len(held) == 0 && !beat.Draining && a.idle.note(beat.Agent) {
 		return &output[client.HeartbeatAnswer]{noOrders()}, nil
 	}
-	out, err := a.beats.one(ctx, beat)
+	renew := a.beats.one
+	if beat.Draining { // it must get no more work from this moment on, also not what it hands back
+		renew = a.renewSingly
+	}
+	out, err := renew(ctx, beat)
 	if err != nil {
 		return nil, err
 	}
