@@ -217,7 +217,7 @@ func (d *door) forward(ctx context.Context, r *http.Request, body []byte) (answe
 	d.mu.Unlock()
 	noted := d.history.begin(r.URL.Path, body)
 	got, err := send(ctx, r, d.nodes[node%len(d.nodes)], body)
-	d.history.end(noted, got, err)
+	d.history.end(r.URL.Path, noted, got, err)
 	if err == nil || ctx.Err() != nil {
 		return got, err
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -41,21 +42,40 @@ const (
 
 func newHistory() *history { return &history{began: time.Now()} }
 
-// begin notes a request before it is sent; nil if it is not about a lease.
-func (h *history) begin(path string, body []byte) *op {
-	o := &op{Call: time.Since(h.began), Return: forever, Result: unknown}
+// begin notes what a request says of leases before it is sent; nothing if it is not about leases.
+func (h *history) begin(path string, body []byte) []*op {
 	if path == "/v1/agent/lease" {
-		o.Verb = "grant"
-		return o
+		return []*op{{Verb: "grant"}}
+	}
+	if path == "/v1/agent/reports" {
+		return h.beginAll(body)
 	}
 	rest, ok := strings.CutPrefix(path, "/v1/leases/")
-	o.Lease, o.Verb, _ = strings.Cut(rest, "/")
-	if !ok || o.Verb != "start" && o.Verb != "finish" && o.Verb != "release" {
+	lease, verb, _ := strings.Cut(rest, "/")
+	if !ok || verb != "start" && verb != "finish" && verb != "release" {
 		return nil
 	}
 	var report struct{ Epoch int }
 	_ = json.Unmarshal(body, &report) // epoch 0 fits no lease
-	o.Epoch = report.Epoch
+	return []*op{h.say(verb, lease, report.Epoch)}
+}
+
+// beginAll notes the reports of a request in the order of their answers: starts, then results.
+func (h *history) beginAll(body []byte) (ops []*op) {
+	var reports client.LeaseReports
+	_ = json.Unmarshal(body, &reports) // what cannot be read is refused whole
+	for _, r := range reports.Starts {
+		ops = append(ops, h.say("start", r.Lease, r.Epoch))
+	}
+	for _, r := range reports.Finishes {
+		ops = append(ops, h.say("finish", r.Lease, r.Epoch))
+	}
+	return ops
+}
+
+// say notes a report whose answer is not known yet.
+func (h *history) say(verb, lease string, epoch int) *op {
+	o := &op{Verb: verb, Lease: lease, Epoch: epoch, Call: time.Since(h.began), Return: forever, Result: unknown}
 	h.note(o)
 	return o
 }
@@ -67,18 +87,52 @@ func (h *history) note(o *op) {
 }
 
 // end notes the answer.
-func (h *history) end(o *op, got answer, err error) {
+func (h *history) end(path string, ops []*op, got answer, err error) {
 	switch {
-	case o == nil:
-	case o.Verb == "grant":
+	case len(ops) == 0:
+	case ops[0].Verb == "grant":
 		h.granted(got, err)
+	case err == nil && path == "/v1/agent/reports":
+		h.heard(ops, resultsOf(got, len(ops)))
 	case err == nil:
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		if o.Result = resultOf(got); o.Result != unknown {
+		h.heard(ops, []result{resultOf(got)})
+	}
+}
+
+// heard notes what is known of reports now.
+func (h *history) heard(ops []*op, results []result) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i, o := range ops {
+		if o.Result = results[i]; o.Result != unknown {
 			o.Return = time.Since(h.began)
 		}
 	}
+}
+
+// resultsOf reads the answers to so many reports. A request that was refused whole did nothing of what it says.
+func resultsOf(got answer, reports int) []result {
+	var a client.LeaseReportsAnswer
+	switch {
+	case got.status >= 300:
+		return slices.Repeat([]result{resultOf(got)}, reports)
+	case json.Unmarshal(got.body, &a) != nil || len(a.Starts)+len(a.Finishes) != reports:
+		return slices.Repeat([]result{unknown}, reports)
+	}
+	var results []result
+	for _, r := range slices.Concat(a.Starts, a.Finishes) {
+		switch p := r.Problem; {
+		case p == nil:
+			results = append(results, accepted)
+		case p.Status >= 500 || p.Status == http.StatusTooManyRequests:
+			results = append(results, unknown)
+		case p.Code == client.CodeFenced:
+			results = append(results, fenced)
+		default:
+			results = append(results, refused)
+		}
+	}
+	return results
 }
 
 // granted notes each lease of an answer. It may have been granted at any time before: a lost answer is repeated.
