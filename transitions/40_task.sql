@@ -42,15 +42,18 @@ begin
 end $$;
 
 -- requires_fit lists what tasks that are ready require and an agent offers: of as many as the agent could take and some more,
--- or of all, where too few of these fit. Each requirement is held against the offers once, however many tasks have it. Internal.
+-- or of all, where too few of these fit. Each requirement is held against the offers once, however many tasks have it. Null if
+-- there are too few tasks for that to pay. Internal.
 create function otto.requires_fit(offer jsonb, enough int) returns jsonb[] language plpgsql stable as $$
-declare fitting jsonb[]; tasks_fit bigint; tasks_seen bigint;
+declare fitting jsonb[]; tasks_fit bigint;
 begin
+    perform from tasks where state = 'ready' and ready_at <= clock() order by priority desc, ready_at, id offset enough + 50 limit 1;
+    if not found then return null; end if;
     with ahead as (select requires from tasks where state = 'ready' and ready_at <= clock() order by priority desc, ready_at, id limit enough + 50),
          kinds as (select requires, count(*) as tasks from ahead group by requires)
-    select coalesce(array_agg(k.requires) filter (where f.fits), '{}'), coalesce(sum(k.tasks) filter (where f.fits), 0), sum(k.tasks)
-      into fitting, tasks_fit, tasks_seen from kinds k, lateral (select fits(k.requires, offer)) f(fits);
-    if tasks_fit >= enough or tasks_seen < enough + 50 then return fitting; end if;
+    select coalesce(array_agg(k.requires) filter (where f.fits), '{}'), coalesce(sum(k.tasks) filter (where f.fits), 0)
+      into fitting, tasks_fit from kinds k, lateral (select fits(k.requires, offer)) f(fits);
+    if tasks_fit >= enough then return fitting; end if;
     return array(select k.requires from (select distinct requires from tasks where state = 'ready' and ready_at <= clock()) k where fits(k.requires, offer));
 end $$;
 
@@ -60,15 +63,16 @@ end $$;
 create function otto.task_lease(slots bigint[], actor text)
 returns setof leases language plpgsql security definer set search_path = public, otto, pg_temp as $$
 #variable_conflict use_column
-declare granted uuid[]; fitting jsonb[]; c cluster; news new_event[];
+declare granted uuid[]; offer jsonb; fitting jsonb[]; c cluster; news new_event[];
 begin
     slots := array(select s.id from unnest(slots) with ordinality s(id, n) join agents a on a.id = s.id where a.state = 'online' order by s.n);
-    select requires_fit(a.offers, cardinality(slots)) into fitting from agents a where a.id = slots[1];
+    select a.offers into offer from agents a where a.id = slots[1];
+    fitting := requires_fit(offer, cardinality(slots));
     select * into c from cluster;
     with picked as (
         select p.id, p.requires, row_number() over (order by p.priority desc, p.ready_at, p.id) as n
           from (select id, priority, ready_at, requires from tasks
-                 where state = 'ready' and ready_at <= clock() and requires = any(fitting)
+                 where state = 'ready' and ready_at <= clock() and (requires = '{}' or case when fitting is null then fits(requires, offer) else requires = any(fitting) end)
                  order by priority desc, ready_at, id limit cardinality(slots) for no key update skip locked) p
     ), scheduled as (
         update tasks t set state = 'scheduled', epoch = t.epoch + 1, lease_id = gen_random_uuid(), reason = null, exit_code = null
