@@ -182,6 +182,11 @@ func TestReportsTogether(t *testing.T) {
 		starts.Starts = append(starts.Starts, client.LeaseStarted{Lease: l.ID, LeaseStart: client.LeaseStart{Epoch: l.Epoch}})
 	}
 	starts.Starts = append(starts.Starts, starts.Starts[0])
+	starts.Logs = []client.LeaseLogged{
+		{Lease: leases[0].ID, LogChunk: client.LogChunk{Epoch: 1, Encoding: "zstd", Bytes: 3, Data: []byte("no frame")}},
+		{Lease: leases[1].ID, LogChunk: client.LogChunk{Epoch: 1, Encoding: "identity", Bytes: 3, Data: []byte("one"), Segments: []client.Segment{{Kind: client.SegmentStdout, Bytes: 3}}}},
+		{Lease: foreign.ID, LogChunk: client.LogChunk{Epoch: 1, Encoding: "identity"}},
+	}
 	answer, err := agent.LeaseReport(t.Context(), starts)
 	if err != nil {
 		t.Fatal(err)
@@ -194,6 +199,9 @@ func TestReportsTogether(t *testing.T) {
 		} else if r.Problem != nil || r.State != "running" || r.ID != starts.Starts[i].Lease {
 			t.Errorf("report %d: %+v", i, r)
 		}
+	}
+	if l := answer.Logs; len(l) != 3 || l[0].Problem == nil || l[0].Problem.Status != 422 || l[1].Problem != nil || l[1].Next != 1 || l[2].Problem == nil || l[2].Problem.Status != 403 {
+		t.Errorf("logs: %+v", l)
 	}
 	var wg sync.WaitGroup
 	for _, l := range leases { // and eight contenders for the end of each

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"errors"
 
 	"github.com/google/uuid"
 
@@ -17,6 +18,7 @@ const maxBatch = 100
 // report is what an agent says of a lease, as otto.reports_take reads it.
 type report struct {
 	kind     string
+	wrong    error               // it cannot be taken
 	Lease    uuid.UUID           `json:"lease"`
 	Epoch    int                 `json:"epoch"`
 	Agent    int64               `json:"agent"`
@@ -60,7 +62,9 @@ func (a *API) newReports() *batcher[report, taken] {
 func (a *API) takeReports(ctx context.Context, in []report) (map[int]taken, error) {
 	byKind := map[string][]report{reportStart: {}, reportLog: {}, reportFinish: {}}
 	for _, r := range in {
-		byKind[r.kind] = append(byKind[r.kind], r)
+		if r.wrong == nil {
+			byKind[r.kind] = append(byKind[r.kind], r)
+		}
 	}
 	var p db.ReportsTakeParams
 	for kind, into := range map[string]*json.RawMessage{reportStart: &p.Starts, reportLog: &p.Logs, reportFinish: &p.Finishes} {
@@ -85,7 +89,7 @@ func (a *API) takeReports(ctx context.Context, in []report) (map[int]taken, erro
 	done := make(map[int]taken, len(rows))
 	for i, r := range in {
 		answer, ok := answers[about{r.kind, r.Lease}]
-		if ok && (r.kind != reportLog || answer.next == int(r.Seq)+1) {
+		if ok && r.wrong == nil && (r.kind != reportLog || answer.next == int(r.Seq)+1) {
 			done[i] = answer
 		}
 	}
@@ -94,6 +98,9 @@ func (a *API) takeReports(ctx context.Context, in []report) (map[int]taken, erro
 
 // takeReport does one report by itself. It waits for whoever holds what it needs, and hears why it is refused.
 func (a *API) takeReport(ctx context.Context, r report) (out taken, err error) {
+	if r.wrong != nil {
+		return out, r.wrong
+	}
 	if r.kind == reportLog {
 		out.next, err = a.appendLog(ctx, []db.LogAppendAllParams{{
 			Lease: r.Lease, Epoch: narrow(r.Epoch), Agent: r.Agent, Seq: r.Seq, Bytes: r.Bytes, Lines: r.Lines, Segments: r.Segments, Data: r.Data,
@@ -138,13 +145,13 @@ func startOf(who *principal, lease uuid.UUID, start client.LeaseStart) report {
 	return report{kind: reportStart, Lease: lease, Epoch: start.Epoch, Agent: who.agent, Actor: who.actor(), Steps: append([]client.StepReport{}, start.Steps...)}
 }
 
-// logOf is a chunk as a report, once it has been checked.
-func (a *API) logOf(who *principal, lease uuid.UUID, chunk client.LogChunk) (report, error) {
+// logOf is a chunk as a report.
+func (a *API) logOf(who *principal, lease uuid.UUID, chunk client.LogChunk) report {
 	row, err := a.codec.check(chunk)
 	return report{
-		kind: reportLog, Lease: lease, Epoch: chunk.Epoch, Agent: who.agent,
+		kind: reportLog, wrong: err, Lease: lease, Epoch: chunk.Epoch, Agent: who.agent,
 		chunkRow: &chunkRow{row.Seq, row.Bytes, row.Lines, row.Segments, row.Data},
-	}, err
+	}
 }
 
 func finishOf(who *principal, lease uuid.UUID, finish client.LeaseFinish) report {
@@ -190,31 +197,9 @@ func (a *API) leaseFinish(ctx context.Context, in *struct {
 // leaseReport takes what an agent says of several leases at once. Each report is taken or refused by itself.
 func (a *API) leaseReport(ctx context.Context, in *struct{ Body client.LeaseReports }) (*output[client.LeaseReportsAnswer], error) {
 	who := caller(ctx)
-	var all []report
-	for _, r := range in.Body.Starts {
-		lease, err := LeaseRef{r.Lease}.id()
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, startOf(who, lease, r.LeaseStart))
-	}
-	for _, r := range in.Body.Logs {
-		lease, err := LeaseRef{r.Lease}.id()
-		if err != nil {
-			return nil, err
-		}
-		chunk, err := a.logOf(who, lease, r.LogChunk)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, chunk)
-	}
-	for _, r := range in.Body.Finishes {
-		lease, err := LeaseRef{r.Lease}.id()
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, finishOf(who, lease, r.LeaseFinish))
+	all, err := a.reportsIn(who, in.Body)
+	if err != nil {
+		return nil, err
 	}
 	answer := a.answersTo(ctx, all, a.reports.call(ctx, all...))
 	for i, f := range answer.Finishes {
@@ -226,6 +211,27 @@ func (a *API) leaseReport(ctx context.Context, in *struct{ Body client.LeaseRepo
 		a.wake.Wake(db.TopicReady)
 	}
 	return &output[client.LeaseReportsAnswer]{answer}, nil
+}
+
+// reportsIn lists the reports of a request, in the order of its answer.
+func (a *API) reportsIn(who *principal, in client.LeaseReports) ([]report, error) {
+	var all []report
+	var wrong error
+	about := func(lease string) uuid.UUID {
+		id, err := LeaseRef{lease}.id()
+		wrong = errors.Join(wrong, err)
+		return id
+	}
+	for _, r := range in.Starts {
+		all = append(all, startOf(who, about(r.Lease), r.LeaseStart))
+	}
+	for _, r := range in.Logs {
+		all = append(all, a.logOf(who, about(r.Lease), r.LogChunk))
+	}
+	for _, r := range in.Finishes {
+		all = append(all, finishOf(who, about(r.Lease), r.LeaseFinish))
+	}
+	return all, wrong
 }
 
 // answersTo says what became of each report.
