@@ -165,7 +165,7 @@ func simSeeds(t *testing.T, usual int) (first, count uint64) {
 // says how many hours, OTTO_SIM_SEED repeats one: exactly on one CPU, but for what happens at the same moment.
 func TestSimulation(t *testing.T) {
 	t.Parallel()
-	first, count := simSeeds(t, 20)
+	first, count := simSeeds(t, 12)
 	for seed := first; seed < first+count; seed++ {
 		t.Run(fmt.Sprint("seed_", seed), func(t *testing.T) {
 			s := simulateHour(t, seed)

@@ -38,7 +38,7 @@ func simLong(steps int) client.TaskSpec {
 // However long the server is away, and in which way: no lease is lost for it, and no step runs again.
 func TestSimulatedOutagesLoseNothing(t *testing.T) {
 	t.Parallel()
-	first, count := simSeeds(t, 6)
+	first, count := simSeeds(t, 4)
 	for name, health := range map[string]simHealth{"down": simRefuse, "silent": simSilent, "without_a_database": simSick} {
 		t.Run(name, func(t *testing.T) {
 			for seed := first; seed < first+count; seed++ {
