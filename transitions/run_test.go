@@ -1,6 +1,8 @@
 package transitions_test
 
 import (
+	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -181,4 +183,21 @@ func TestRerun(t *testing.T) {
 	if row.State != "succeeded" || row.RerunOf == nil || *row.RerunOf != run || *row.PlanDigest != *w.runRow(run).PlanDigest {
 		t.Errorf("rerun = %+v", row)
 	}
+}
+
+// A first stage without tasks does not start: it is passed over, and the run begins with the next.
+func TestFirstStageWithoutTasks(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	digest := "sha256:" + fmt.Sprintf("%064d", 7)
+	must[db.Plan](t)(w.q.PlanStore(w.ctx(), db.PlanStoreParams{Digest: digest, Body: json.RawMessage(`{"stages": [
+		{"name": "a", "mode": "parallel", "tasks": []}, {"name": "b", "mode": "linear", "tasks": [{"name": "b", "timeout_ms": 1000, "steps": [{"name": "b"}]}]}]}`)}))
+	run := w.runPlan(digest)
+	w.want(run, "running: succeeded[] running[b=ready]")
+	want := []string{"run.created", "run.planned", "run.started", "stage.succeeded", "stage.completed", "stage.started", "task.ready"}
+	if diff := cmp.Diff(want, w.kinds(run)); diff != "" {
+		t.Error(diff)
+	}
+	w.work(w.agent(`{}`), nil)
+	w.want(run, "succeeded: succeeded[] succeeded[b=succeeded]")
 }
