@@ -152,6 +152,9 @@ func (a *noop) work() {
 			return
 		}
 		for _, lease := range answer.Leases {
+			if !a.hold(lease.ID) { // told again, because the server has not heard of it for long
+				continue
+			}
 			free--
 			a.herd.group.Go(func() { a.do(lease, at) })
 		}
@@ -183,8 +186,7 @@ func (a *noop) room(ctx context.Context) int {
 // do is a task: it begins, and it has succeeded.
 func (a *noop) do(lease client.Lease, at time.Time) {
 	defer func() { a.slots <- struct{}{} }()
-	a.hold(lease.ID, true)
-	defer a.hold(lease.ID, false)
+	defer a.dismiss(lease.ID)
 	a.see(sighting{lease: lease, taken: true, at: at, number: a.number})
 	_, err := a.reporter.LeaseStart(a.herd.ctx, lease.ID, client.LeaseStart{Epoch: lease.Epoch, Steps: []client.StepReport{{State: client.Running}}})
 	if err != nil {
@@ -219,14 +221,19 @@ func (a *noop) see(s sighting) {
 	}
 }
 
-func (a *noop) hold(lease string, is bool) {
+// hold notes a lease, and says whether it is new.
+func (a *noop) hold(lease string) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if is {
-		a.held[lease] = true
-	} else {
-		delete(a.held, lease)
-	}
+	known := a.held[lease]
+	a.held[lease] = true
+	return !known
+}
+
+func (a *noop) dismiss(lease string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.held, lease)
 }
 
 // beat renews the leases on a clock of its own, like a real agent.

@@ -47,11 +47,11 @@ begin
           from unnest(reports) r
           join steps s on s.task_id = r.task_id and s.epoch = r.epoch and s.state in ('waiting', 'running')
           left join said d on d.task_id = r.task_id and d.index = s.index
-         where closing or (d.state is not null and d.state <> s.state)
+         where closing or d.state is not null
     ), u as (
         update steps s set state = d.becomes, exit_code = d.exit_code, reason = case when d.becomes <> 'running' then d.reason end, duration_ms = d.duration_ms,
                started_at = case when d.begins then clock() else s.started_at end, finished_at = case when d.becomes <> 'running' then clock() end
-          from due d where s.task_id = (d.r).task_id and s.epoch = (d.r).epoch and s.index = d.index and s.state in ('waiting', 'running')
+          from due d where s.task_id = (d.r).task_id and s.epoch = (d.r).epoch and s.index = d.index
         returning d.r, s.*, d.begins
     )
     select array_agg(row('step.' || case when k.ends then u.state else 'started' end, k.ends, (u.r).actor, (u.r).run_id, (u.r).stage_id, u.task_id, u.epoch, u.index,

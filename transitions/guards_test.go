@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -145,6 +146,7 @@ func TestStepReports(t *testing.T) {
 	second := w.leaseOne(agent)
 	report(second, `[{"index": 0, "state": "succeeded", "exit_code": 0}, {"index": 1, "state": "running"}, {"index": 2, "state": "running"}]`)
 	report(second, `[{"index": 2, "state": "succeeded"}]`)
+	report(second, `[{"index": 1, "state": "waiting"}, {"index": 2, "state": "waiting"}]`)
 	var got []string
 	for _, s := range must[[]db.Step](t)(w.q.StepsOfTask(w.ctx(), first.TaskID)) {
 		got = append(got, fmt.Sprint(s.Epoch, ".", s.Index, " ", s.State))
@@ -258,6 +260,35 @@ func TestSameThingTwice(t *testing.T) {
 	again = must[db.Idempotency](t)(w.q.RequestBegin(w.ctx(), db.RequestBeginParams{Principal: "p", Key: "k", Request: []byte("r")}))
 	if first.Status != nil || again.Status == nil || *again.Status != 201 {
 		t.Errorf("first %v, again %v", first.Status, again.Status)
+	}
+}
+
+// An attempt that ends leaves no step open, whatever its agent says of it, and says why to those that were cut off.
+func TestStepsLeftOpen(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	agent := w.agent(`{}`)
+	w.run("stages: [{stage: a, steps: [{sh: a}, {sh: b}, {sh: c}, {sh: d}]}]")
+	l := w.leaseOne(agent)
+	outcome, reason := "failed", "timeout"
+	task := must[db.Task](t)(w.q.TaskFinish(w.ctx(), db.TaskFinishParams{
+		Lease: l.ID, Epoch: l.Epoch, Agent: agent, Outcome: &outcome, Reason: &reason, Actor: "agent",
+		Steps: json.RawMessage(`[{"index": 0, "state": "running"}, {"index": 1, "state": "running"}, {"index": 2, "state": "failed", "reason": "own"}]`),
+		Log:   json.RawMessage(`{"chunks": 0, "bytes": 0}`),
+	}))
+	var got []string
+	for _, s := range must[[]db.Step](t)(w.q.StepsOfTask(w.ctx(), task.ID)) {
+		why := "-"
+		if s.Reason != nil {
+			why = *s.Reason
+		}
+		got = append(got, fmt.Sprint(s.State, " ", why, " ", s.StartedAt != nil))
+	}
+	if want := []string{"aborted timeout true", "aborted timeout true", "failed own true", "skipped - false"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if n := w.count("select count(*) from events where kind = 'step.started'"); n != 3 {
+		t.Errorf("%d steps started, want 3", n)
 	}
 }
 

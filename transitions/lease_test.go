@@ -123,6 +123,10 @@ func TestRetries(t *testing.T) {
 	if n := w.count("select count(*) from events where kind = 'task.retrying'"); n != 2 {
 		t.Errorf("%d retries, want 2", n)
 	}
+	better := w.run("stages: [{stage: a, retries: {limit: 2, on: [failed]}, steps: [{sh: b}]}]")
+	w.finish(w.leaseOne(agent), "failed")
+	w.finish(w.leaseOne(agent), "succeeded") // the steps of the first attempt do not count
+	w.want(better, "succeeded: succeeded[a=succeeded]")
 	again := w.run("stages: [{stage: a, retries: {limit: 2, on: [failed]}, steps: [{sh: b}]}]")
 	w.finish(w.leaseOne(agent), "unstable")
 	w.want(again, "unstable: unstable[a=unstable]")
