@@ -39,7 +39,7 @@ begin
           from unnest(reports) r, jsonb_to_recordset(r.steps) x(index int, state text, exit_code int, reason text, duration_ms bigint)
          where x.state <> 'waiting' order by r.task_id, x.index, x.state = 'running'
     ), due as (
-        select r, s.index, s.state as was, d.exit_code, d.duration_ms,
+        select r, s.task_id, s.epoch, s.index, d.exit_code, d.duration_ms,
                case when d.state is not null and (d.state <> 'running' or not closing) then d.state
                     when coalesce(d.state, s.state) = 'running' then 'aborted' else 'skipped' end as becomes,
                case when d.state is null or d.state = 'running' then case when coalesce(d.state, s.state) = 'running' then r.reason end else d.reason end as reason,
@@ -51,7 +51,7 @@ begin
     ), u as (
         update steps s set state = d.becomes, exit_code = d.exit_code, reason = case when d.becomes <> 'running' then d.reason end, duration_ms = d.duration_ms,
                started_at = case when d.begins then clock() else s.started_at end, finished_at = case when d.becomes <> 'running' then clock() end
-          from due d where s.task_id = (d.r).task_id and s.epoch = (d.r).epoch and s.index = d.index
+          from due d where (s.task_id, s.epoch, s.index) = (d.task_id, d.epoch, d.index)
         returning d.r, s.*, d.begins
     )
     select array_agg(row('step.' || case when k.ends then u.state else 'started' end, k.ends, (u.r).actor, (u.r).run_id, (u.r).stage_id, u.task_id, u.epoch, u.index,
