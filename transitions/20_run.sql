@@ -19,10 +19,10 @@ begin
      where not exists (select from projects p where p.name = w.project) group by w.project order by w.project
     on conflict (name) do nothing;
     with r as (
-        insert into runs (uuid, project_id, state, source_digest, ottofile, plan_digest, rerun_of, created_by, created_at, started_at)
-        select coalesce(w.uuid, gen_random_uuid()), p.id, case when w.plan is null then 'pending' else 'running' end,
+        insert into runs (project_id, state, source_digest, ottofile, plan_digest, rerun_of, created_by, created_at, started_at)
+        select p.id, case when w.plan is null then 'pending' else 'running' end,
                w.source, w.ottofile, w.plan, w.rerun_of, w.actor, clock(), case when w.plan is not null then clock() end
-          from unnest(wanted) with ordinality w(uuid, project, source, ottofile, plan, rerun_of, actor, place)
+          from unnest(wanted) with ordinality w(project, source, ottofile, plan, rerun_of, actor, place)
           join projects p on p.name = w.project order by w.place
         returning *
     )

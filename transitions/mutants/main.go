@@ -82,12 +82,12 @@ func runAll(ctx context.Context, mutants []mutant, jobs int, talk io.Writer) (ve
 	defer cancel(nil)
 	v := verdict{Mutants: len(mutants), Survivors: []mutant{}}
 	began, done := time.Now(), 0
-	todo := make(chan mutant)
+	queue := make(chan mutant)
 	var mu sync.Mutex
 	var testing sync.WaitGroup
 	for range jobs {
 		testing.Go(func() {
-			for m := range todo {
+			for m := range queue {
 				killer, err := m.test(ctx)
 				if err != nil {
 					cancel(err)
@@ -107,11 +107,11 @@ func runAll(ctx context.Context, mutants []mutant, jobs int, talk io.Writer) (ve
 	}
 	for _, m := range mutants {
 		select {
-		case todo <- m:
+		case queue <- m:
 		case <-ctx.Done():
 		}
 	}
-	close(todo)
+	close(queue)
 	testing.Wait()
 	v.Killed, v.Seconds = done-len(v.Survivors), time.Since(began).Seconds()
 	return v, context.Cause(ctx)
