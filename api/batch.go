@@ -7,8 +7,8 @@ import (
 )
 
 // batcher does calls of one kind together that come at the same time: one transaction, one commit. What comes while a
-// batch is under way makes up the next one; a call that comes alone is done at once. So nothing waits for a clock, and
-// the busier the node, the larger its batches.
+// batch is under way makes up the next one; a call that comes alone is done at once. So the busier the node, the larger its
+// batches.
 //
 // No goroutine of its own does the work: the first in line does it for all who wait with him, then hands on the turn. What
 // a batch leaves out, because it would be refused or would have to wait for somebody, its caller does by himself

@@ -59,45 +59,47 @@ func (r *Reporter) Stop() {
 
 // LeaseStart says that the work of a lease begins.
 func (r *Reporter) LeaseStart(ctx context.Context, lease string, start LeaseStart) (LeaseState, error) {
-	s := saying[LeaseStarted]{LeaseStarted{lease, start}, make(chan hearing, 1)}
-	if !r.send(ctx, func() { r.starts = append(r.starts, s) }) {
+	h, sent := say(ctx, r, &r.starts, LeaseStarted{lease, start})
+	if !sent {
 		return r.client.LeaseStart(ctx, lease, start)
 	}
-	h := s.wait(ctx)
 	return h.state, h.err
 }
 
 // LeaseLog stores a chunk of a lease's log. Long logs have LeaseLogFrames.
 func (r *Reporter) LeaseLog(ctx context.Context, lease string, chunk LogChunk) (LogAck, error) {
-	s := saying[LeaseLogged]{LeaseLogged{lease, chunk}, make(chan hearing, 1)}
-	if !r.send(ctx, func() { r.logs = append(r.logs, s) }) {
+	h, sent := say(ctx, r, &r.logs, LeaseLogged{lease, chunk})
+	if !sent {
 		return r.client.LeaseLog(ctx, lease, chunk)
 	}
-	h := s.wait(ctx)
 	return LogAck{h.next}, h.err
 }
 
 // LeaseFinish says what became of a lease.
 func (r *Reporter) LeaseFinish(ctx context.Context, lease string, finish LeaseFinish) (LeaseState, error) {
-	s := saying[LeaseFinished]{LeaseFinished{lease, finish}, make(chan hearing, 1)}
-	if !r.send(ctx, func() { r.finishes = append(r.finishes, s) }) {
+	h, sent := say(ctx, r, &r.finishes, LeaseFinished{lease, finish})
+	if !sent {
 		return r.client.LeaseFinish(ctx, lease, finish)
 	}
-	h := s.wait(ctx)
 	return h.state, h.err
 }
 
-// wait answers what was heard, or why nobody waits any more; then the report may or may not have been taken.
-func (s saying[R]) wait(ctx context.Context) hearing {
-	select {
-	case h := <-s.heard:
-		return h
-	case <-ctx.Done():
-		return hearing{err: context.Cause(ctx)}
+// say puts a report in line, sees to it that somebody sends, and waits for the answer; not if the server takes single
+// reports only. Where ctx ends first, the report may or may not have been taken.
+func say[R any](ctx context.Context, r *Reporter, line *[]saying[R], report R) (h hearing, sent bool) {
+	s := saying[R]{report, make(chan hearing, 1)}
+	if !r.send(ctx, func() { *line = append(*line, s) }) {
+		return h, false
 	}
+	select {
+	case h = <-s.heard:
+	case <-ctx.Done():
+		h.err = context.Cause(ctx)
+	}
+	return h, true
 }
 
-// send puts a report in line and sees to it that somebody sends; not if the server takes single reports only.
+// send does so under the lock.
 func (r *Reporter) send(ctx context.Context, enqueue func()) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
