@@ -107,16 +107,19 @@ func simSpec(luck *dice) client.TaskSpec {
 	return spec
 }
 
+// elapse lets virtual time go by: the clock of the bubble jumps on as soon as all in it wait. No real time passes.
+func elapse(d time.Duration) { <-time.After(d) }
+
 // play lets the events happen, each at its time, and then heals everything.
 func (s *sim) play(events []simEvent) {
 	for _, e := range events {
-		time.Sleep(e.at - time.Since(s.began))
+		elapse(e.at - time.Since(s.began))
 		if e.what != "" {
 			s.plan("%s", e.what)
 		}
 		e.do()
 	}
-	time.Sleep(time.Until(s.began.Add(simFaulty)))
+	elapse(time.Until(s.began.Add(simFaulty)))
 	s.server.locked(func(*simMachine) { s.server.idle = false })
 	if s.server.health != simWell {
 		s.server.ail(simWell)

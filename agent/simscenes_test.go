@@ -49,11 +49,11 @@ func TestSimulatedOutagesLoseNothing(t *testing.T) {
 						s.submit(simLong(12))
 					}
 					for range 4 {
-						time.Sleep(time.Duration(luck.Int64N(int64(2 * time.Minute))))
+						elapse(time.Duration(luck.Int64N(int64(2 * time.Minute))))
 						lasts := []time.Duration{time.Second, 8 * time.Second, 12 * time.Second, 40 * time.Second, 5 * time.Minute, 20 * time.Minute}[luck.IntN(6)]
 						s.plan("the server is %s for %s", name, lasts)
 						s.server.ail(health)
-						time.Sleep(lasts)
+						elapse(lasts)
 						s.server.ail(simWell)
 					}
 				})
@@ -73,11 +73,11 @@ func TestSimulatedLostLeaseEndsItsWork(t *testing.T) {
 				s.submit(simLong(6))
 			}
 			for range 4 {
-				time.Sleep(time.Duration(luck.Int64N(int64(time.Minute))))
+				elapse(time.Duration(luck.Int64N(int64(time.Minute))))
 				n, mode := s.nodes[luck.IntN(3)], []simMode{simCut, simHole, simClog}[luck.IntN(3)]
 				s.plan("the line of agent %d is in mode %d", n.id, mode)
 				n.link.set(mode, "", false)
-				time.Sleep(time.Minute + time.Duration(luck.Int64N(int64(time.Minute))))
+				elapse(time.Minute + time.Duration(luck.Int64N(int64(time.Minute))))
 				n.link.set(simOpen, "", false)
 			}
 			if len(s.lost) == 0 {
@@ -97,9 +97,9 @@ func TestSimulatedFleetComesBackSpread(t *testing.T) {
 				for range fleet / 2 {
 					s.submit(simLong(1))
 				}
-				time.Sleep(2 * time.Minute)
+				elapse(2 * time.Minute)
 				s.server.ail(health)
-				time.Sleep(time.Minute)
+				elapse(time.Minute)
 				slots := map[string]map[int64]int{"heartbeat": {}, "lease": {}, "reports": {}}
 				back := time.Now()
 				s.server.locked(func(*simMachine) {
@@ -110,7 +110,7 @@ func TestSimulatedFleetComesBackSpread(t *testing.T) {
 					}
 				})
 				s.server.ail(simWell)
-				time.Sleep(time.Minute)
+				elapse(time.Minute)
 				s.server.locked(func(*simMachine) { s.server.arrived = nil })
 				for op, counts := range slots {
 					most := 0
@@ -136,10 +136,10 @@ func TestSimulatedHeartbeatsGoOn(t *testing.T) {
 				s.server.locked(func(*simMachine) { s.server.beats = map[int][]time.Time{} })
 				s.submit(simLong(4))
 				s.submit(simLong(4))
-				time.Sleep(15 * time.Second)
+				elapse(15 * time.Second)
 				s.plan("%s are stuck", stuck)
 				s.nodes[0].link.set(simHole, stuck, false)
-				time.Sleep(8 * time.Minute)
+				elapse(8 * time.Minute)
 				s.nodes[0].link.set(simOpen, "", false)
 				s.server.locked(func(*simMachine) {
 					for i, at := range s.server.beats[1][1:] {
@@ -165,11 +165,11 @@ func TestSimulatedDrainEnds(t *testing.T) {
 					for range 4 {
 						s.submit(simLong(6))
 					}
-					time.Sleep(time.Duration(luck.Int64N(int64(time.Minute))))
+					elapse(time.Duration(luck.Int64N(int64(time.Minute))))
 					if health != simWell {
 						s.server.ail(health)
 					}
-					time.Sleep(time.Duration(luck.Int64N(int64(20 * time.Second))))
+					elapse(time.Duration(luck.Int64N(int64(20 * time.Second))))
 					s.nodes[0].leave(luck.IntN(3) == 0)
 					if health != simWell {
 						s.server.ail(simWell)

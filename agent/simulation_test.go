@@ -243,11 +243,11 @@ func (s *sim) settle(bound time.Duration) {
 			s.broke("not over %s after the faults: tasks %s", bound, strings.Join(s.unfinished(), ", "))
 			break
 		}
-		time.Sleep(time.Second)
+		elapse(time.Second)
 	}
 	s.settled = time.Since(began)
 	for s.logsToCome() && time.Since(began) < bound {
-		time.Sleep(time.Second)
+		elapse(time.Second)
 	}
 }
 
