@@ -9,14 +9,17 @@ import (
 	"fmt"
 )
 
-// PlanVersion is the version of the plan's JSON form that this code writes.
-const PlanVersion = 1
+// PlanVersion is the version of the plan's JSON form that this code writes. Version 1 had no inputs, conditions, needs,
+// concurrency, environments or images; all of them are optional, so its plans still run.
+const PlanVersion = 2
 
 // Plan is what a run executes: immutable, fully expanded, every value with its origin.
 type Plan struct {
 	Version int     `json:"version"`
 	UUID    string  `json:"uuid,omitempty"` // kept from a posted model, see Model
 	Name    string  `json:"name,omitempty"`
+	Inputs  *Inputs `json:"inputs,omitempty"` // what was known when it was made; nil for a posted model
+	Trigger Trigger `json:"trigger,omitzero"` // why it starts, or not
 	Stages  []Stage `json:"stages"`
 	// Origins says for each value, by its JSON pointer in this document, where it comes from.
 	Origins map[string]Origin `json:"origins,omitempty"`
@@ -34,11 +37,13 @@ const (
 
 // Stage is an ordered group of tasks.
 type Stage struct {
-	UUID   string `json:"uuid,omitempty"`
-	Name   string `json:"name"`
-	Mode   Mode   `json:"mode"`
-	Always bool   `json:"always,omitempty"` // runs whatever happened before; cannot improve the result
-	Tasks  []Task `json:"tasks"`
+	UUID      string     `json:"uuid,omitempty"`
+	Name      string     `json:"name"`
+	Mode      Mode       `json:"mode"`
+	Always    bool       `json:"always,omitempty"`     // runs whatever happened before; cannot improve the result
+	OnFailure bool       `json:"on_failure,omitempty"` // runs only if the run has failed before it; cannot improve the result
+	When      *Condition `json:"when,omitempty"`
+	Tasks     []Task     `json:"tasks"`
 }
 
 // Task is the unit given to one agent: one workspace, a list of steps.
@@ -52,7 +57,68 @@ type Task struct {
 	Always       bool              `json:"always,omitempty"`
 	Retries      *Retries          `json:"retries,omitempty"`
 	OnLost       OnLost            `json:"on_lost"`
-	Steps        []Step            `json:"steps"`
+
+	Base        string            `json:"base,omitempty"`   // the name before the matrix: unit, for the leg "unit (1.26)"
+	Matrix      map[string]any    `json:"matrix,omitempty"` // the values of this leg
+	Image       string            `json:"image,omitempty"`  // the container its steps run in; the agent's host if empty
+	Environment string            `json:"environment,omitempty"`
+	Needs       []string          `json:"needs,omitzero"` // names of the tasks it waits for; nil: all stages before its own; empty: nothing
+	When        *Condition        `json:"when,omitempty"`
+	Omitted     string            `json:"omitted,omitempty"` // why it does not run, decided at planning: by its own condition or its stage's
+	Later       []Later           `json:"later,omitempty"`   // what is decided when it would start
+	Concurrency *Concurrency      `json:"concurrency,omitempty"`
+	Outputs     map[string]string `json:"outputs,omitempty"` // declared outputs, name to type: string, boolean, integer, number or json
+	MayAdd      *MayAdd           `json:"may_add,omitempty"`
+	Steps       []Step            `json:"steps"`
+}
+
+// Condition is a `when`, and what planning made of it.
+type Condition struct {
+	Expr     string         `json:"expr"` // as written
+	Verdict  Verdict        `json:"verdict"`
+	Saw      map[string]any `json:"saw,omitempty"`      // the values that decided it, by what the expression calls them
+	Residual string         `json:"residual,omitempty"` // CEL that is left to be decided, when the verdict is later
+}
+
+// Verdict is what is known of a condition at planning.
+type Verdict string
+
+// The verdicts of a condition.
+const (
+	VerdictTrue  Verdict = "true"
+	VerdictFalse Verdict = "false"
+	VerdictLater Verdict = "later" // it needs what only the run will know
+)
+
+// Later is a field of a task that is decided when the task would start, from outputs of tasks before it and the status of its run.
+type Later struct {
+	// Field is a JSON pointer within the task: "/when" says whether it runs, "/steps/2/when" whether a step does; "/env/NAME"
+	// and "/steps/2/env/NAME" are variables.
+	Field string `json:"field"`
+	Expr  string `json:"expr"` // residual CEL: a boolean for conditions, a string for variables
+}
+
+// Concurrency bounds how many tasks of a group are at work at once, over all runs of a project.
+type Concurrency struct {
+	Group      string     `json:"group"`
+	Limit      int        `json:"limit"` // from 1
+	OnConflict OnConflict `json:"on_conflict"`
+}
+
+// OnConflict says what becomes of a task whose group is full.
+type OnConflict string
+
+// What follows a full group.
+const (
+	ConflictWait       OnConflict = "wait"        // until there is room
+	ConflictAbortOlder OnConflict = "abort_older" // the tasks of older runs in the group are aborted
+	ConflictSkip       OnConflict = "skip"        // the task is skipped
+)
+
+// MayAdd declares that a step of the task may add tasks to its stage, made from a template.
+type MayAdd struct {
+	Template string `json:"template"`
+	Max      int    `json:"max"`
 }
 
 // Retries says when a failed attempt is followed by another one.
@@ -78,6 +144,9 @@ type Step struct {
 	Name         string            `json:"name"`
 	Sh           string            `json:"sh"`
 	Env          map[string]string `json:"env,omitempty"`
+	Shell        []string          `json:"shell,omitempty"` // the command that gets the script's file as its last argument; /bin/sh -e if empty
+	When         *Condition        `json:"when,omitempty"`
+	Omitted      string            `json:"omitted,omitempty"`    // why it does not run, decided at planning
 	Dir          string            `json:"dir,omitempty"`        // below the workspace, slash separated
 	TimeoutMS    int64             `json:"timeout_ms,omitempty"` // 0: only the task's timeout holds
 	AllowFailure bool              `json:"allow_failure,omitempty"`
