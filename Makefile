@@ -23,10 +23,10 @@ check: deps build
 	bin/otto with-pg -- $(TOOL) sqlc diff
 	@echo "check: all is well"
 
-## gen: write generated files anew: sqlc, JSON Schema, OpenAPI, the state machine's matrix and diagram
+## gen: write generated files anew: sqlc, JSON Schema, OpenAPI, pages of errors, the state machine's matrix and diagram
 gen: deps build
 	bin/otto with-pg -- $(TOOL) sqlc generate
-	$(GO) test ./pipeline ./transitions ./api -run "Schema|OpenAPI|Matrix" -update
+	$(GO) test ./pipeline ./transitions ./api -run "Schema|OpenAPI|Matrix|ErrorPages" -update
 	$(GO) test ./transitions -run Diagram -update
 
 ## bench: measure Otto beside what this machine can do, within ten minutes; BENCH=--quick takes about one

@@ -3,7 +3,7 @@ package pipeline
 // Code names one kind of problem. A code is never reused for another kind: people search for it.
 type Code string
 
-// The kinds of problems. docs/errors.md has an example of each, and a test that it does.
+// The kinds of problems. docs/errors has a page for each, with an example that a test tries.
 const (
 	fileTooLarge    Code = "OTTO1001"
 	notUTF8         Code = "OTTO1002"
@@ -67,7 +67,7 @@ type CodeInfo struct {
 	Title    string
 }
 
-// Codes lists every code with its severity and title, in the order of docs/errors.md.
+// Codes lists every code with its severity and title, in the order of docs/errors/README.md.
 func Codes() []CodeInfo {
 	return []CodeInfo{
 		{fileTooLarge, SeverityError, "The file is larger than 1 MiB"},

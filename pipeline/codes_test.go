@@ -1,16 +1,24 @@
 package pipeline
 
 import (
-	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/txtar"
 )
 
-// Each code has an example, testdata/errors/CODE.txtar, that gives this code and no other.
+// Each code has an example, testdata/errors/CODE.txtar:
+//
+//	What it means, in a paragraph.
+//
+//	How to fix it, in another.
+//
+//	-- Ottofile.yaml --      an example that gives this code and no other
+//	-- fixed/Ottofile.yaml -- what it should have been: it gives nothing at all
+//	-- diagnostics --        what Otto says about the example; -update writes it
+//
+// Other files of the example stand beside it; those below fixed/ take the place of theirs.
 func TestCodes(t *testing.T) {
 	t.Parallel()
 	known := map[string]bool{}
@@ -21,7 +29,7 @@ func TestCodes(t *testing.T) {
 			if c.Severity != c.Code.severity() {
 				t.Errorf("the table says %s, and severity() %s", c.Severity, c.Code.severity())
 			}
-			path := filepath.Join("testdata", "errors", string(c.Code)+".txtar")
+			path := examplePath(c.Code)
 			a := readExample(t, path)
 			plan, diags := compileExample(t, a)
 			if (plan == nil) != diags.HasErrors() {
@@ -37,10 +45,7 @@ func TestCodes(t *testing.T) {
 			if !seen {
 				t.Errorf("does not give it, but:\n%s", diags)
 			}
-			if c.Code == tooManyProblems {
-				diags = diags[len(diags)-1:]
-			}
-			golden(t, path, a, "diagnostics", diags.String())
+			golden(t, path, a, "diagnostics", exampleOutput(c.Code, diags))
 		})
 	}
 	for _, path := range glob(t, "testdata/errors/*.txtar") {
@@ -50,48 +55,64 @@ func TestCodes(t *testing.T) {
 	}
 }
 
-const errorsIntro = `# Errors, warnings and hints
-
-What ` + "`otto validate`" + ` and every other door say about an Ottofile. A code never changes its meaning. Errors leave no plan;
-warnings and hints do.
-
-<!-- Written by go test ./pipeline -run TestErrorsDoc -update, from the table of codes and its examples. -->
-`
-
-// docs/errors.md is written from the table and the examples.
-func TestErrorsDoc(t *testing.T) {
+// The fixed example of each code is as good as an Ottofile can be.
+func TestCodesFixed(t *testing.T) {
 	t.Parallel()
-	var b strings.Builder
-	b.WriteString(errorsIntro)
 	for _, c := range Codes() {
-		a := readExample(t, filepath.Join("testdata", "errors", string(c.Code)+".txtar"))
-		fmt.Fprintf(&b, "\n## %s: %s\n\n%s. %s\n", c.Code, c.Title, strings.ToUpper(string(c.Severity[:1]))+string(c.Severity[1:]),
-			strings.TrimSpace(string(a.Comment)))
-		for _, x := range a.Files {
-			if x.Name == "Ottofile.yaml" || x.Name == "model" {
-				fmt.Fprintf(&b, "\n```yaml\n%s```\n", x.Data)
+		t.Run(string(c.Code), func(t *testing.T) {
+			t.Parallel()
+			a := readExample(t, examplePath(c.Code))
+			good, ok := fixed(a)
+			if !ok {
+				t.Fatalf("%s says what is wrong, and not what is right: add a file \"-- fixed/Ottofile.yaml --\" "+
+					"(or fixed/model) before \"-- diagnostics --\", as a person would write the example without the mistake",
+					examplePath(c.Code))
 			}
-		}
-		_, diags := compileExample(t, a)
-		fmt.Fprintf(&b, "\n```text\n%s```\n", diags[len(diags)-1])
+			if _, how := exampleProse(a); how == "" {
+				t.Errorf("%s does not say how to fix it: write it in a second paragraph of the text at its top, "+
+					"below what the code means", examplePath(c.Code))
+			}
+			plan, diags := compileExample(t, good)
+			if plan == nil || len(diags) > 0 {
+				t.Errorf("the fixed example gives:\n%s", diags)
+			}
+		})
 	}
-	sameFile(t, "../docs/errors.md", b.String())
 }
 
-// sameFile compares a generated file with what it should be, or writes it.
-func sameFile(t *testing.T, path, want string) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
-			t.Fatal(err)
+func examplePath(c Code) string {
+	return filepath.Join("testdata", "errors", string(c)+".txtar")
+}
+
+// exampleProse is what the top of an example says: what the code means, and how to fix it.
+func exampleProse(a *txtar.Archive) (meaning, how string) {
+	meaning, how, _ = strings.Cut(strings.TrimSpace(string(a.Comment)), "\n\n")
+	return meaning, strings.TrimSpace(how)
+}
+
+// exampleOutput is what a page shows: all that Otto says, but of 200 problems the one that it is about.
+func exampleOutput(c Code, diags Diagnostics) string {
+	if c == tooManyProblems && len(diags) > 0 {
+		diags = diags[len(diags)-1:]
+	}
+	return diags.String()
+}
+
+const fixedDir = "fixed/"
+
+// fixed is the example without its mistake.
+func fixed(a *txtar.Archive) (*txtar.Archive, bool) {
+	out := &txtar.Archive{}
+	for _, x := range a.Files {
+		if name, ok := strings.CutPrefix(x.Name, fixedDir); ok {
+			out.Files = append(out.Files, txtar.File{Name: name, Data: x.Data})
 		}
-		return
 	}
-	got, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
+	found := len(out.Files) > 0
+	for _, x := range a.Files {
+		if !strings.HasPrefix(x.Name, fixedDir) && !hasFile(out, strings.TrimSuffix(x.Name, ".times")) {
+			out.Files = append(out.Files, x)
+		}
 	}
-	if diff := cmp.Diff(string(got), want); diff != "" {
-		t.Errorf("%s is out of date (-is +should be); -update writes it:\n%s", path, diff)
-	}
+	return out, found
 }
