@@ -1,5 +1,7 @@
 package pipeline
 
+import "slices"
+
 // Code names one kind of problem. A code is never reused for another kind: people search for it.
 type Code string
 
@@ -69,7 +71,7 @@ type CodeInfo struct {
 
 // Codes lists every code with its severity and title, in the order of docs/errors/README.md.
 func Codes() []CodeInfo {
-	return []CodeInfo{
+	return slices.Concat([]CodeInfo{
 		{fileTooLarge, SeverityError, "The file is larger than 1 MiB"},
 		{notUTF8, SeverityError, "The file is not UTF-8"},
 		{controlChar, SeverityError, "The file contains a control character"},
@@ -115,7 +117,7 @@ func Codes() []CodeInfo {
 		{emptyPlan, SeverityHint, "There is nothing to run"},
 		{notChecked, SeverityHint, "Scripts are too long to check"},
 		{uselessRule, SeverityHint, "A setting has no effect"},
-
+	}, lintCodes(), []CodeInfo{
 		{badModel, SeverityError, "A posted model has the wrong shape"},
 		{badUUID, SeverityError, "A UUID is not one"},
 		{duplicateUUID, SeverityError, "A UUID is used twice"},
@@ -123,7 +125,7 @@ func Codes() []CodeInfo {
 		{unknownSymbol, SeverityError, "A step's symbol is unknown"},
 		{badParameters, SeverityError, "A step's parameters do not fit"},
 		{lostProperty, SeverityWarning, "A property is not kept"},
-	}
+	})
 }
 
 // severity is the same for all problems of a code; warnings and hints have their own hundred.
@@ -134,5 +136,5 @@ func (c Code) severity() Severity {
 	case emptyPlan, notChecked, uselessRule:
 		return SeverityHint
 	}
-	return SeverityError
+	return lintSeverity(c)
 }

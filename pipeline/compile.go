@@ -21,7 +21,7 @@ func Compile(f File) (*Plan, Diagnostics) {
 		return nil, r.sorted()
 	}
 	plan := newLowering(r).plan(&file)
-	lintScripts(r, &file)
+	lintFile(r, &file, plan)
 	return plan, r.sorted()
 }
 

@@ -137,6 +137,9 @@ func hostile() map[string]string {
 		"shell nots":      "steps:\n- sh: '" + deep("! ", 15_000) + "'",
 		"shell heredocs":  "steps:\n- sh: |\n" + deep("    cat <<A\n", 2_500),
 		"shell pipes":     "steps:\n- sh: a" + deep("|a", 15_000),
+		"shell runs":      "steps:\n- sh: a" + deep("|sh", 10_000),
+		"shell words":     "steps:\n- sh: echo " + deep("\"$a\"", 6_000),
+		"shell nests":     "steps:\n- sh: '" + deep("sh -c \"$(", 400) + deep(")\"", 400) + "'",
 	}
 }
 

@@ -80,6 +80,9 @@ func newReport(src *source) *report {
 
 // add notes one problem; the caller may fill in the suggestion of what it returns.
 func (r *report) add(code Code, at span, format string, args ...any) *Diagnostic {
+	if r.src.allows(code, at.line) {
+		return &Diagnostic{}
+	}
 	d := &Diagnostic{
 		Code: code, Severity: code.severity(), Message: fmt.Sprintf(format, args...),
 		File: r.src.name, Line: at.line, Column: at.column,

@@ -67,7 +67,7 @@ func errorPage(t *testing.T, c CodeInfo) string {
 		}
 	}
 	fmt.Fprintf(&b, "\n## What Otto says\n\n```text\n%s```\n", exampleOutput(c.Code, diags))
-	fmt.Fprintf(&b, "\n%s\n", consequence(c.Severity))
+	fmt.Fprintf(&b, "\n%s\n", consequence(c))
 	fmt.Fprintf(&b, "\n## How to fix it\n\n%s\n", wrap(how))
 	for _, x := range a.Files {
 		if name, ok := strings.CutPrefix(x.Name, fixedDir); ok {
@@ -96,14 +96,18 @@ func writeFile(b *strings.Builder, x txtar.File) {
 	b.WriteString("```\n")
 }
 
-func consequence(s Severity) string {
-	switch s {
-	case SeverityWarning:
-		return "This is a warning: there is a plan, and it probably does not do what was meant."
-	case SeverityHint:
-		return "This is a hint: there is a plan, and something about it is worth knowing."
+// consequence says what a problem does to the plan, and how to go on with it.
+func consequence(c CodeInfo) string {
+	words := map[Severity]string{
+		SeverityError:   "This is an error: there is no plan, and nothing runs, until it is fixed.",
+		SeverityWarning: "This is a warning: there is a plan, and it probably does not do what was meant.",
+		SeverityHint:    "This is a hint: it leaves the plan as it is.",
+	}[c.Severity]
+	if c.Severity != SeverityError {
+		words += " Where the file is right as it is, [a comment](../ottofile.md#warnings-and-hints) says so: " +
+			"`# otto: allow " + string(c.Code) + "`."
 	}
-	return "This is an error: there is no plan, and nothing runs, until it is fixed."
+	return wrap(words)
 }
 
 // wrap breaks paragraphs into lines that a terminal shows whole.

@@ -13,10 +13,14 @@ type source struct {
 	name  string
 	text  string
 	lines []string // without their line ends; at least one
+
+	allowed map[int][]Code // by line: the warnings and hints that a comment silences there
 }
 
 func newSource(name, text string) *source {
-	return &source{name: name, text: text, lines: strings.Split(text, "\n")}
+	s := &source{name: name, text: text, lines: strings.Split(text, "\n")}
+	s.allowed = allowedByLine(s)
+	return s
 }
 
 // line is the text of a line, from 1; the YAML library points behind the last one now and then.

@@ -1,0 +1,135 @@
+package pipeline
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// maxScriptLines is how long a script may get before it is better off in a file of its own.
+const maxScriptLines = 20
+
+// The bounds of reading scripts: the parser is recursive, and a plan is only as fast as its slowest script.
+const (
+	maxCheckedScript  = 32 << 10
+	maxCheckedScripts = 512 << 10
+	maxParentheses    = 500 // the parser is quadratic in open ones
+)
+
+// lintFile looks for bad habits: what is legal, and surely or probably not what was meant, or not the best way to say
+// it. None is an error: the shell on the agent knows more than our parser, and people know more than a rule.
+func lintFile(r *report, f *fileDecl, p *Plan) {
+	l := linter{report: r, known: map[string][]finding{}}
+	l.steps(f.steps)
+	for _, s := range slices.Concat(f.stages, f.always) {
+		l.steps(s.task.steps)
+		for _, t := range s.tasks {
+			l.steps(t.steps)
+		}
+	}
+	l.timeouts(p)
+	l.uselessAllows()
+}
+
+type linter struct {
+	*report
+	known map[string][]finding // by script: an alias may use one a hundred times
+	spent int
+	told  bool
+}
+
+// finding is what a script is told, at a place in it.
+type finding struct {
+	code       Code
+	offset     int // in bytes
+	width      int // in characters
+	message    string
+	suggestion string
+}
+
+func (l *linter) steps(steps []stepDecl) {
+	for i := range steps {
+		if steps[i].sh.at != nil {
+			l.step(&steps[i])
+		}
+	}
+}
+
+func (l *linter) step(s *stepDecl) {
+	script := s.sh.v
+	found, ok := l.known[script]
+	if !ok {
+		l.spent += len(script)
+		if len(script) > maxCheckedScript || l.spent > maxCheckedScripts || strings.Count(script, "(") > maxParentheses {
+			if !l.told {
+				l.add(notChecked, s.sh.at.at, "scripts are too long to be checked from here on").
+					Suggestion = "move them into files of the repository and call them"
+			}
+			l.told = true
+			return
+		}
+		found = lintScript(script)
+		l.known[script] = found
+	}
+	if n := spokenLines(script); n > maxScriptLines {
+		l.add(longScript, s.sh.at.at, "the script has %d lines; up to %d are easy to read here", n, maxScriptLines).
+			Suggestion = "move it into a file of the repository and call it: there it can be run, checked and tested by hand"
+	}
+	for _, f := range found {
+		if f.code == exitTwo && s.remapsTwo || f.code == cdFirst && s.dir.at != nil {
+			continue
+		}
+		l.add(f.code, l.src.within(s.sh.at, f.offset, f.width), "%s", f.message).Suggestion = f.suggestion
+	}
+}
+
+// spokenLines counts the lines of a script that are neither blank nor comments.
+func spokenLines(script string) int {
+	n := 0
+	for line := range strings.Lines(script) {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
+			n++
+		}
+	}
+	return n
+}
+
+// timeouts tells the tasks that have no timeout in a file where most have one: there it was forgotten. Elsewhere the
+// default is a fine answer, and a hint for each task would be noise. It reads the plan, which knows who said what.
+func (l *linter) timeouts(p *Plan) {
+	said := 0
+	var without []string
+	for i, s := range p.Stages {
+		for j := range s.Tasks {
+			ptr := fmt.Sprintf("/stages/%d/tasks/%d", i, j)
+			if p.Origins[ptr+"/timeout_ms"].Kind == originDefault {
+				without = append(without, ptr)
+			} else {
+				said++
+			}
+		}
+	}
+	if said <= len(without) {
+		return
+	}
+	for _, ptr := range without {
+		name := p.Origins[ptr+"/name"]
+		if name.File != l.src.name {
+			continue
+		}
+		at := span{line: name.Line, column: name.Column, width: l.src.wordWidth(name.Line, name.Column)}
+		l.add(noTimeout, at, "the task has no timeout, as most tasks of this file do, and so may take 1h").
+			Suggestion = "write  timeout: 10m  in the task, or what it needs at most"
+	}
+}
+
+// wordWidth is how many characters of the plain or quoted value that starts at a place stand on its line.
+func (s *source) wordWidth(line, column int) int {
+	text := s.line(line)
+	rest := strings.TrimPrefix(text, prefix(text, column-1))
+	if end := strings.IndexAny(rest, ",}#\n"); end >= 0 {
+		rest = rest[:end]
+	}
+	return utf8.RuneCountInString(strings.TrimRight(rest, " \t"))
+}
