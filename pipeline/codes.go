@@ -91,7 +91,7 @@ func Codes() []CodeInfo {
 		{missingKey, SeverityError, "A key is missing"},
 		{foreignYAML, SeverityError, "A part of YAML that an Ottofile does not use"},
 		{conflictingKeys, SeverityError, "Keys exclude each other"},
-		{tooManyProblems, SeverityError, "There are more problems than are shown"},
+		{tooManyProblems, SeverityHint, "There are more problems than are shown"},
 
 		{badName, SeverityError, "A name cannot be used"},
 		{duplicateName, SeverityError, "A name is used twice"},
@@ -133,7 +133,7 @@ func (c Code) severity() Severity {
 	switch c {
 	case exitTwo, badShell, lostProperty:
 		return SeverityWarning
-	case emptyPlan, notChecked, uselessRule:
+	case emptyPlan, notChecked, uselessRule, tooManyProblems:
 		return SeverityHint
 	}
 	return lintSeverity(c)

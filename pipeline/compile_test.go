@@ -74,6 +74,25 @@ func TestAllProblemsAreSortedAndBounded(t *testing.T) {
 	}
 }
 
+// However many warnings there are, they leave a plan; and an error among them is not lost.
+func TestManyWarningsAreNoError(t *testing.T) {
+	t.Parallel()
+	plan, diags := Compile(File{Name: "Ottofile.yaml", Data: []byte("steps:\n" + strings.Repeat("  - sh: make\n", 300))})
+	if plan == nil || diags.HasErrors() || len(diags) != maxDiagnostics+1 {
+		t.Errorf("plan %v, errors %v, %d diagnostics", plan != nil, diags.HasErrors(), len(diags))
+	}
+	r := newReport(newSource("Ottofile.yaml", strings.Repeat("x\n", 300)))
+	for i := range 300 {
+		r.add(exitTwo, span{line: i + 1, column: 1}, "a warning")
+	}
+	r.add(unknownKey, span{line: 299, column: 1}, "an error")
+	diags = r.sorted()
+	if !r.hasErrors() || !diags.HasErrors() || len(diags) != maxDiagnostics+1 ||
+		!strings.HasPrefix(diags[maxDiagnostics].Message, "101 more") {
+		t.Errorf("%d diagnostics, the last %s", len(diags), diags[len(diags)-1])
+	}
+}
+
 func TestTextNeverDrivesATerminal(t *testing.T) {
 	t.Parallel()
 	plan, diags := Compile(File{Name: "Ottofile.yaml", Data: []byte(`steps: [{sh: "a \e[31m b"}, "c \e[31m d"]`)})

@@ -72,6 +72,7 @@ type report struct {
 	list    []*Diagnostic
 	seen    map[Diagnostic]bool
 	dropped int
+	mild    int // before it, the list has errors only
 }
 
 func newReport(src *source) *report {
@@ -93,12 +94,26 @@ func (r *report) add(code Code, at span, format string, args ...any) *Diagnostic
 	}
 	if len(r.list) >= maxDiagnostics {
 		r.dropped++
-		return &Diagnostic{}
+		if d.Severity != SeverityError || !r.makeRoom() {
+			return &Diagnostic{}
+		}
 	}
 	r.seen[*d] = true
 	d.Snippet = r.src.snippet(at)
 	r.list = append(r.list, d)
 	return d
+}
+
+// makeRoom gives up a warning or hint for an error, which must be known: there is no plan.
+func (r *report) makeRoom() bool {
+	for r.mild < len(r.list) && r.list[r.mild].Severity == SeverityError {
+		r.mild++
+	}
+	if r.mild == len(r.list) {
+		return false
+	}
+	r.list = slices.Delete(r.list, r.mild, r.mild+1)
+	return true
 }
 
 // hasErrors tells whether an error was noted so far.

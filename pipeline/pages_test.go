@@ -103,7 +103,10 @@ func consequence(c CodeInfo) string {
 		SeverityWarning: "This is a warning: there is a plan, and it probably does not do what was meant.",
 		SeverityHint:    "This is a hint: it leaves the plan as it is.",
 	}[c.Severity]
-	if c.Severity != SeverityError {
+	switch {
+	case c.Code == tooManyProblems:
+		return "This is a hint: what is shown says whether there is a plan."
+	case c.Severity != SeverityError:
 		words += " Where the file is right as it is, [a comment](../ottofile.md#warnings-and-hints) says so: " +
 			"`# otto: allow " + string(c.Code) + "`."
 	}
