@@ -153,8 +153,8 @@ func (a *app) colours(w io.Writer) bool {
 	return !a.flags.noColor && !a.env.noColor && isTerminal(w)
 }
 
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(interface{ Fd() uintptr })
+func isTerminal(stream any) bool {
+	f, ok := stream.(interface{ Fd() uintptr })
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 

@@ -17,15 +17,17 @@ func newExplain(a *app) *cobra.Command {
 		Use:   "explain [DIR|FILE]",
 		Short: "Show what would run, and why",
 		Long: `Explain prints the plan of an Ottofile: stages, tasks and steps in the order in which they run, and where each value
-comes from. Nothing runs, and no server is needed. What it shows is what otto run executes: the digest is the plan's.` +
+comes from. Nothing runs, and no server is needed. What it shows is what otto run executes: the digest is the plan's.
+Without an Ottofile it shows what conventions propose for the tree.` +
 			exitStatus(exitDone, "1  the Ottofile has errors"),
 		Example: examples("otto explain", "otto explain --why /stages/0/tasks/0/timeout_ms", "otto explain --json | jq .stages"),
 		Args:    atMost(1, "directory or file"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			file, err := findOttofile(args)
+			file, err := a.findOrPropose(cmd.Context(), args)
 			if err != nil {
 				return err
 			}
+			a.sayProposal(file)
 			plan, diagnostics := file.compile()
 			a.printDiagnostics(diagnostics)
 			if plan == nil {

@@ -35,8 +35,9 @@ func newRoot(a *app) *cobra.Command {
 		Short: "Run software delivery pipelines, here or on a fleet",
 		Long: `Otto turns an Ottofile into a plan that can be explained before anything runs, and runs exactly that plan.
 
-Start in a directory that holds an Ottofile.yaml:
+Start in the directory of a project:
 
+    otto init        write an Ottofile.yaml for what is there
     otto explain     what would run, and why
     otto run         run it here, uncommitted changes included`,
 		SilenceErrors:     true,
@@ -68,7 +69,7 @@ Start in a directory that holds an Ottofile.yaml:
 			root.AddCommand(c)
 		}
 	}
-	add(groupPipeline, newRun(a), newExplain(a), newValidate(a), newSchema(a))
+	add(groupPipeline, newRun(a), newExplain(a), newValidate(a), newInit(a), newSchema(a))
 	add(groupRuns, newRuns(a), newShow(a), newLogs(a), newEvents(a), newAbort(a), newRerun(a))
 	root.Version = version()
 	root.SetVersionTemplate(versionLine())

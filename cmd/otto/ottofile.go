@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/ottoci/otto/pipeline"
+	"github.com/ottoci/otto/pipeline/conventions"
 )
 
 // ottofile is the pipeline definition that a verb works on.
@@ -17,10 +18,15 @@ type ottofile struct {
 	name string // in dir
 	path string // as a person would write it
 	data []byte
+	// proposal is what the file is made of if it is not there, but proposed by conventions.
+	proposal *conventions.Proposal
 }
 
 // maxOttofile is beyond what the compiler accepts: it says so itself, once it has been given more.
 const maxOttofile = 2 << 20
+
+// smallestOttofile is the hint where nothing is there to go by.
+const smallestOttofile = "write an Ottofile.yaml, such as:\n\n    name: hello\n    steps:\n      - sh: echo hello\n"
 
 // findOttofile reads the file an argument names, or the one in the directory it names; none means the working directory.
 func findOttofile(args []string) (*ottofile, error) {
@@ -76,6 +82,14 @@ func readOttofile(dir, name string) (*ottofile, error) {
 	return &ottofile{dir: dir, name: name, path: path, data: data}, nil
 }
 
+// missingOttofile says that neither a directory nor one above it has an Ottofile.
+type missingOttofile struct {
+	error
+	dir string
+}
+
+func (m *missingOttofile) Unwrap() error { return m.error }
+
 // noOttofile says where was looked, and what to do: go to the one above, or write one.
 func noOttofile(dir string) error {
 	at, err := filepath.Abs(dir)
@@ -90,7 +104,7 @@ func noOttofile(dir string) error {
 			return withHint(missing, "there is one in %s: otto run %s", up, above)
 		}
 		if up == filepath.Dir(up) {
-			return withHint(missing, "write an Ottofile.yaml, such as:\n\n    name: hello\n    steps:\n      - sh: echo hello\n")
+			return &missingOttofile{withHint(missing, smallestOttofile), dir}
 		}
 	}
 }

@@ -43,21 +43,26 @@ func exitOfRun() string {
 func newRun(a *app) *cobra.Command {
 	var project string
 	var show viewFlags
+	var yes bool
 	cmd := &cobra.Command{
 		Use:   "run [DIR|FILE]",
 		Short: "Run an Ottofile on the working tree as it is",
 		Long: `Run executes an Ottofile with the files beside it, uncommitted changes included; what git ignores stays behind.
+Without an Ottofile it shows what conventions propose for the tree, and asks whether to run that.
 
 It uses the server of OTTO_URL, or the otto up of this machine, or starts a private one and stops it afterwards. Ctrl-C
 aborts the run and waits for the steps that always run; a second one kills it.` + exitOfRun(),
-		Example: examples("otto run", "otto run ci/release.yaml", "otto run --json | jq -r '.log.text // empty'"),
+		Example: examples("otto run", "otto run ci/release.yaml", "otto run --yes     # also without an Ottofile", "otto run --json | jq -r '.log.text // empty'"),
 		Args:    atMost(1, "directory or file"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if _, err := a.passEnv(); err != nil {
 				return usage(cmd, "%w", err)
 			}
-			file, err := findOttofile(args)
+			file, err := a.findOrPropose(cmd.Context(), args)
 			if err != nil {
+				return err
+			}
+			if err := a.agree(file, yes); err != nil {
 				return err
 			}
 			plan, diagnostics := file.compile()
@@ -74,6 +79,7 @@ aborts the run and waits for the steps that always run; a second one kills it.` 
 			})
 		},
 	}
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "run what is proposed, without asking")
 	cmd.Flags().StringVar(&project, "project", "", "the project that the run belongs to")
 	a.addPassEnv(cmd.Flags(), "the agent of a private server")
 	show.add(cmd)

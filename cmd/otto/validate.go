@@ -16,10 +16,13 @@ func newValidate(a *app) *cobra.Command {
 		Long:    `Validate prints all problems of an Ottofile at once. No server is needed.` + exitStatus("0  no errors; warnings and hints may have been printed", "1  errors"),
 		Example: examples("otto validate", "otto validate ci/Ottofile.yaml --json"),
 		Args:    atMost(1, "directory or file"),
-		RunE: func(_ *cobra.Command, args []string) error {
-			file, err := findOttofile(args)
+		RunE: func(cmd *cobra.Command, args []string) error {
+			file, err := a.findOrPropose(cmd.Context(), args)
 			if err != nil {
 				return err
+			}
+			if file.proposal != nil {
+				return withHint(fmt.Errorf("there is no Ottofile in %s", absolute(file.dir)), "otto init writes one for what is there")
 			}
 			plan, diagnostics := file.compile()
 			if asJSON {
