@@ -74,7 +74,7 @@ const (
 // A proposal without findings means that nothing was recognised.
 func Propose(tree fs.FS, ignored []string) Proposal {
 	s := newSearch(tree, ignored)
-	dirs := s.shallow()
+	dirs := s.searched()
 	for _, d := range dirs {
 		s.golang(d)
 		s.node(d)

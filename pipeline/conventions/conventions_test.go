@@ -110,6 +110,26 @@ func TestProposals(t *testing.T) {
 	}
 }
 
+// The page for users names what is recognised and what is not searched.
+func TestPage(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/conventions.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := slices.Concat(skipped(), pythonMarkers(), []string{
+		"go.mod", nodeMarker, "Cargo.toml", "Gemfile", "Rakefile", "pom.xml", "settings.gradle", "Makefile", "Dockerfile",
+	})
+	for _, m := range nodeManagers() {
+		names = append(names, m.lock, m.install)
+	}
+	for _, name := range names {
+		if !strings.Contains(string(page), "`"+name+"`") {
+			t.Errorf("docs/conventions.md does not speak of %s", name)
+		}
+	}
+}
+
 // checkPlan compiles a proposal: without a diagnostic, and to the tasks and steps that were found.
 func checkPlan(t interface{ Errorf(string, ...any) }, tree fs.FS, p Proposal) {
 	body := p.Ottofile()

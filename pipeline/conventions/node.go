@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 )
 
@@ -41,7 +42,7 @@ func (s *search) node(d *dir) {
 	f := Finding{Kind: kindNode, Marker: d.at(nodeMarker), Task: Task{Minutes: 20}}
 	scripts := pkg.toRun(&f)
 	if len(scripts) == 0 {
-		if len(s.globsOf(d)) == 0 { // else its members have them
+		if len(s.globsOf(d)) == 0 && !s.hasPackageAbove(d) { // else its members, or the package it is a part of, have them
 			s.leaveOut(d.at(nodeMarker), "it has none of the scripts lint, build and test")
 		}
 		return
@@ -55,6 +56,10 @@ func (s *search) node(d *dir) {
 		f.Task.Steps = append(f.Task.Steps, Step{Sh: m.name + " run " + name})
 	}
 	s.find(d, f)
+}
+
+func (s *search) hasPackageAbove(d *dir) bool {
+	return slices.ContainsFunc(d.above()[1:], func(up *dir) bool { return s.nodes[up] != nil })
 }
 
 // readPackage reads a package.json, and says what is wrong with one that cannot be.

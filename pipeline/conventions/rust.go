@@ -12,6 +12,10 @@ func (s *search) rust(d *dir) {
 	if crate, ok := tomlTable(text, "package"); ok {
 		s.call(d, tomlString(crate, "name"))
 	}
+	if metadata, _ := tomlTable(text, "package.metadata"); tomlHas(metadata, "cargo-fuzz") {
+		s.leaveOut(d.at(marker), "it is for cargo fuzz, which never ends")
+		return
+	}
 	_, isWorkspace := tomlTable(text, "workspace")
 	if root := s.cargoRoot(d); root != nil && !isWorkspace {
 		root.Covers = append(root.Covers, d.at(marker))

@@ -20,6 +20,7 @@ type dir struct {
 	path    string // "." for the root
 	parent  *dir
 	depth   int
+	sample  bool // it is, or is in, an example
 	files   map[string]bool
 	subdirs map[string]bool // also those that are not searched
 	inside  []*dir          // those that are
@@ -78,9 +79,7 @@ func (s *search) look(d *dir) {
 func (s *search) take(d *dir, name string) {
 	at := d.at(name)
 	switch {
-	case skipped(name):
-	case slices.Contains(samples(), name):
-		s.leaveOut(at, "examples are not searched")
+	case strings.HasPrefix(name, "."), slices.Contains(skipped(), name):
 	case !isDir(at):
 		s.leaveOut(at, "the name of the directory cannot stand in an Ottofile")
 	case len(s.dirs) >= maxDirs:
@@ -90,41 +89,43 @@ func (s *search) take(d *dir, name string) {
 			s.leaveOut(at, "the tree has more than %d directories; this and deeper ones are not searched", maxDirs)
 		}
 	default:
-		below := &dir{path: at, parent: d, depth: d.depth + 1}
+		below := &dir{path: at, parent: d, depth: d.depth + 1, sample: d.sample || slices.Contains(samples(), name)}
 		d.inside = append(d.inside, below)
 		s.dirs = append(s.dirs, below)
 	}
 }
 
-// shallow are the directories that are searched for markers; deeper ones only belong to those above. A marker in them is
-// not passed over in silence.
-func (s *search) shallow() []*dir {
+// searched are the directories whose markers count. Deeper ones, and examples, only belong to those above; but a marker
+// in them is not passed over in silence.
+func (s *search) searched() []*dir {
 	var out []*dir
 	for _, d := range s.dirs {
-		if d.depth <= maxDepth {
+		name := d.first("go.mod", nodeMarker, "Cargo.toml", "pyproject.toml", "Gemfile", "pom.xml")
+		switch {
+		case d.depth <= maxDepth && !d.sample:
 			out = append(out, d)
-		} else if name := d.first("go.mod", nodeMarker, "Cargo.toml", "pyproject.toml", "Gemfile", "pom.xml"); name != "" {
+		case name == "":
+		case d.sample:
+			s.leaveOut(d.at(name), "examples and templates are no tasks")
+		default:
 			s.leaveOut(d.at(name), "it is more than %d directories deep", maxDepth)
 		}
 	}
 	return out
 }
 
-// skipped tells directories that hold what others wrote, what tools made, and what tests read.
-func skipped(name string) bool {
-	if strings.HasPrefix(name, ".") {
-		return true
+// skipped are directories that hold what others wrote, what tools made, and what tests read.
+func skipped() []string {
+	return []string{
+		"node_modules", "bower_components", "vendor", "third_party", "Pods", "venv", "env", "site-packages", "__pycache__",
+		"target", "build", "dist", "out", "coverage", "buildSrc", "testdata", "fixtures", "__fixtures__",
 	}
-	switch name {
-	case "node_modules", "bower_components", "vendor", "third_party", "Pods", "venv", "env", "site-packages", "__pycache__",
-		"target", "build", "dist", "out", "coverage", "buildSrc", "testdata", "fixtures", "__fixtures__":
-		return true
-	}
-	return false
 }
 
-// samples are directories whose markers a person may have expected to count.
-func samples() []string { return []string{"example", "examples", "sample", "samples"} }
+// samples are directories that show how others may use the project, or are copied by it.
+func samples() []string {
+	return []string{"example", "examples", "sample", "samples", "template", "templates"}
+}
 
 // isFile tells whether a link leads to a file in the tree.
 func (s *search) isFile(at string) bool {

@@ -124,11 +124,13 @@ func TestAnyTree(t *testing.T) {
 	files := rapid.SampledFrom([]string{
 		"go.mod", "a.go", "package.json", "package-lock.json", "pnpm-lock.yaml", "yarn.lock", "pnpm-workspace.yaml", "Cargo.toml",
 		"Cargo.lock", "pyproject.toml", "requirements.txt", "setup.py", "tox.ini", "manage.py", "test_a.py", "uv.lock", "Gemfile",
-		"Gemfile.lock", "Rakefile", "rails", "database.yml", "pom.xml", "mvnw", "build.gradle", "settings.gradle", "gradlew", "Makefile", "Dockerfile",
+		"Gemfile.lock", "Rakefile", "rails", "database.yml", "pom.xml", "mvnw", "build.gradle", "settings.gradle", "gradlew",
+		"Makefile", "Dockerfile",
 	})
 	texts := rapid.OneOf(rapid.String(), rapid.SampledFrom([]string{
 		`{"name": "x: y", "scripts": {"test": "t", "lint": "l"}, "workspaces": ["*", "**/web"], "packageManager": "pnpm@1"}`,
-		"[workspace]\nexclude = [\"web\"]\n[package]\nname = \"a\\u0000#\"\n", "[project]\nname = 'true'\n[tool.uv.workspace]\n", "[tool.poetry]",
+		"[workspace]\nexclude = [\"web\"]\n[package]\nname = \"a\\u0000#\"\n", "[project]\nname = 'true'\n[tool.uv.workspace]\n",
+		"[tool.poetry]",
 		"packages:\n - '*'\n", "[testenv]", "test:\n\tx\n", "check: test", "task default: :x", "<module>web</module>", "module ${{x}}\n", "module a/null\n",
 	}))
 	rapid.Check(t, func(t *rapid.T) {
@@ -167,8 +169,8 @@ func knownScripts() map[string]bool {
 		}
 	}
 	add("go vet ./...", "go test ./...", "make", "make test", "make check", "docker build .", "mvn -B verify", "./mvnw -B verify",
-		"gradle --no-daemon build", "./gradlew --no-daemon build", "bundle install", "bundle exec rake", "bundle exec rake test", "rake", "rake test",
-		"rspec", "bundle exec rspec", "bin/rails test", "bin/rails db:test:prepare", "python3 -m compileall -q .", "python3 -m venv .venv",
+		"gradle --no-daemon build", "./gradlew --no-daemon build", "bundle install", "bundle exec rake", "bundle exec rake test",
+		"rake", "rake test", "rspec", "bundle exec rspec", "bin/rails test", "bin/rails db:test:prepare", "python3 -m compileall -q .", "python3 -m venv .venv",
 		".venv/bin/tox run -e py", ".venv/bin/python -m pytest", ".venv/bin/python manage.py test", "uv sync --locked", "uv run pytest",
 		"uv run --with pytest pytest", "poetry install", "poetry run pytest", "poetry run pip install pytest",
 		"npm ci", "pnpm install --frozen-lockfile", "yarn install --immutable", "yarn install --frozen-lockfile")
