@@ -62,7 +62,7 @@ const (
 const agentTokenName = "agent of this machine"
 
 // startAgent starts the agent of a local server. It has its credential from an earlier start, or gets one.
-func (l *localServer) startAgent(_ context.Context, s agentSettings) (*agentProcess, error) {
+func (l *localServer) startAgent(ctx context.Context, s agentSettings) (*agentProcess, error) {
 	passed, err := l.app.passEnv()
 	if err != nil {
 		return nil, err
@@ -78,6 +78,7 @@ func (l *localServer) startAgent(_ context.Context, s agentSettings) (*agentProc
 		},
 		fail: l.plane.lose,
 	}
+	p.args = append(p.args, localLabels(ctx)...)
 	for _, name := range passed {
 		p.args = append(p.args, "--pass-env", name)
 	}
