@@ -35,8 +35,9 @@ func (s *search) make(d *dir) {
 		s.leaveOut(d.at(marker), "%s wins; to run the makefile instead, write: sh: %s", shown(other.Marker), script)
 	case other != nil:
 		s.leaveOut(d.at(marker), "what is below has tasks of its own; to run the makefile instead, write: sh: %s", script)
-	case script == "make" && (d.path != "." || len(targets) == 0):
-		s.leaveOut(d.at(marker), "it has no target test or check")
+	case script == "make" && d.path != ".": // most only make documents, or are a part of something
+	case script == "make" && len(targets) == 0:
+		s.leaveOut(d.at(marker), "it has no targets")
 	default:
 		f := Finding{Kind: kindMake, Marker: d.at(marker), Task: Task{Minutes: 20, Steps: sh(script)}}
 		if script == "make" {

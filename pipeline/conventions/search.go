@@ -79,7 +79,7 @@ func (s *search) look(d *dir) {
 func (s *search) take(d *dir, name string) {
 	at := d.at(name)
 	switch {
-	case strings.HasPrefix(name, "."), slices.Contains(skipped(), name):
+	case name[0] == '.', name[0] == '_', slices.Contains(skipped(), name):
 	case !isDir(at):
 		s.leaveOut(at, "the name of the directory cannot stand in an Ottofile")
 	case len(s.dirs) >= maxDirs:
@@ -117,8 +117,8 @@ func (s *search) searched() []*dir {
 // skipped are directories that hold what others wrote, what tools made, and what tests read.
 func skipped() []string {
 	return []string{
-		"node_modules", "bower_components", "vendor", "third_party", "Pods", "venv", "env", "site-packages", "__pycache__",
-		"target", "build", "dist", "out", "coverage", "buildSrc", "testdata", "fixtures", "__fixtures__",
+		"node_modules", "bower_components", "vendor", "third_party", "Pods", "venv", "env", "site-packages",
+		"target", "build", "dist", "out", "coverage", "buildSrc", "testdata", "fixtures",
 	}
 }
 
