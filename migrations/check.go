@@ -3,7 +3,6 @@ package migrations
 import (
 	"context"
 	"crypto/sha256"
-	"embed"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -134,10 +133,10 @@ func latest() int64 {
 // Fingerprint names everything the schema is made from. It is stored with the schema; equal means nothing to do.
 func Fingerprint() string {
 	hash := sha256.New()
-	for _, files := range []embed.FS{FS, transitions.FS} {
+	for _, files := range []fs.FS{FS, transitions.FS} {
 		names, _ := fs.Glob(files, "*.sql")
 		for _, name := range names {
-			content, _ := files.ReadFile(name) // embedded: it is there
+			content, _ := fs.ReadFile(files, name) // embedded: it is there
 			fmt.Fprintf(hash, "%s %d\n%s", name, len(content), content)
 		}
 	}

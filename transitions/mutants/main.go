@@ -76,8 +76,22 @@ func command(ctx context.Context, args []string, out, talk io.Writer) int {
 	return v.print(out, *asJSON)
 }
 
-// runAll tests all mutants, some at a time, and tells how far it is.
+// runAll builds the tests and runs them against all mutants.
 func runAll(ctx context.Context, mutants []mutant, jobs int, talk io.Writer) (verdict, error) {
+	dir, err := os.MkdirTemp("", "otto-mutants-")
+	if err != nil {
+		return verdict{}, err
+	}
+	defer os.RemoveAll(dir)
+	program, err := build(ctx, dir)
+	if err != nil {
+		return verdict{}, err
+	}
+	return testAll(ctx, program, mutants, jobs, talk)
+}
+
+// testAll tests some mutants at a time, and tells how far it is.
+func testAll(ctx context.Context, program string, mutants []mutant, jobs int, talk io.Writer) (verdict, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	v := verdict{Mutants: len(mutants), Survivors: []mutant{}}
@@ -88,7 +102,7 @@ func runAll(ctx context.Context, mutants []mutant, jobs int, talk io.Writer) (ve
 	for range jobs {
 		testing.Go(func() {
 			for m := range queue {
-				killer, err := m.test(ctx)
+				killer, err := m.test(ctx, program)
 				if err != nil {
 					cancel(err)
 					return

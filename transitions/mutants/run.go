@@ -18,20 +18,49 @@ const slow = "^(TestModel|TestTwoSiblings|TestManyAgents|TestAbortRacesEverythin
 
 const longest = 5 * time.Minute // one round of tests; a mutant that hangs is killed, too
 
-// test runs the tests against the mutant and gives the first that fails; none if it survives. It works through an overlay:
-// the working tree stays as it is.
-func (m mutant) test(ctx context.Context) (killer string, err error) {
-	dir, err := os.MkdirTemp("", "otto-mutant-")
+// fromDir stands in for transitions/embed.go: one program tests all mutants, each read from a directory.
+const fromDir = `package transitions
+
+import (
+	"io/fs"
+	"os"
+)
+
+var FS fs.FS = os.DirFS(os.Getenv("OTTO_MUTANT"))
+`
+
+// build makes a test program that reads the transitions from the directory in OTTO_MUTANT. It works through an overlay: the
+// working tree stays as it is.
+func build(ctx context.Context, dir string) (program string, err error) {
+	reader, config := filepath.Join(dir, "embed.go"), filepath.Join(dir, "overlay.json")
+	original, err := filepath.Abs("transitions/embed.go")
+	if err != nil {
+		return "", err
+	}
+	overlay, err := json.Marshal(map[string]map[string]string{"Replace": {original: reader}})
+	if err != nil {
+		return "", err
+	}
+	if err := errors.Join(os.WriteFile(reader, []byte(fromDir), 0o600), os.WriteFile(config, overlay, 0o600)); err != nil {
+		return "", err
+	}
+	program = filepath.Join(dir, "transitions.test")
+	out, err := exec.CommandContext(ctx, "go", "test", "-c", "-overlay", config, "-o", program, "./transitions").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("build the tests: %w: %s", err, out)
+	}
+	return program, nil
+}
+
+// test runs the program against the mutant and gives the first test that fails; none if the mutant survives.
+func (m mutant) test(ctx context.Context, program string) (killer string, err error) {
+	dir, err := m.write(filepath.Dir(program))
 	if err != nil {
 		return "", err
 	}
 	defer os.RemoveAll(dir)
-	program, err := m.build(ctx, dir)
-	if err != nil {
-		return "", err
-	}
 	for _, choice := range []string{"-test.skip=" + slow, "-test.run=" + slow} {
-		killer, err = firstFailure(ctx, program, choice)
+		killer, err = firstFailure(ctx, program, dir, choice)
 		if killer != "" || err != nil {
 			return killer, err
 		}
@@ -39,34 +68,23 @@ func (m mutant) test(ctx context.Context) (killer string, err error) {
 	return "", nil
 }
 
-// build makes a test program with the mutant in it.
-func (m mutant) build(ctx context.Context, dir string) (program string, err error) {
-	mutated, config := filepath.Join(dir, "mutant.sql"), filepath.Join(dir, "overlay.json")
-	original, err := filepath.Abs(m.path)
-	if err != nil {
+// write makes a directory with all transitions, of which one is mutated.
+func (m mutant) write(parent string) (dir string, err error) {
+	if dir, err = os.MkdirTemp(parent, "mutant-"); err != nil {
 		return "", err
 	}
-	overlay, err := json.Marshal(map[string]map[string]string{"Replace": {original: mutated}})
-	if err != nil {
+	if err := os.CopyFS(dir, os.DirFS(filepath.Dir(m.path))); err != nil {
 		return "", err
 	}
-	if err := errors.Join(os.WriteFile(mutated, []byte(m.text), 0o600), os.WriteFile(config, overlay, 0o600)); err != nil {
-		return "", err
-	}
-	program = filepath.Join(dir, "transitions.test")
-	out, err := exec.CommandContext(ctx, "go", "test", "-c", "-overlay", config, "-o", program, "./transitions").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("build %s: %w: %s", m, err, out)
-	}
-	return program, nil
+	return dir, os.WriteFile(filepath.Join(dir, m.File), []byte(m.text), 0o600)
 }
 
 // firstFailure runs tests until one fails, and gives its name. A mutant that does not even load fails the first.
-func firstFailure(ctx context.Context, program, choice string) (name string, err error) {
+func firstFailure(ctx context.Context, program, mutated, choice string) (name string, err error) {
 	patient, cancel := context.WithTimeout(ctx, longest+time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(patient, program, choice, "-test.v", "-test.timeout="+longest.String())
-	cmd.Dir = "transitions"
+	cmd.Dir, cmd.Env = "transitions", append(os.Environ(), "OTTO_MUTANT="+mutated)
 	cmd.WaitDelay = 10 * time.Second // what cleans up after the tests may hold the pipe
 	out, err := cmd.StdoutPipe()
 	if err != nil {
