@@ -157,8 +157,10 @@ declare c cluster; gone bigint[];
 begin
     select * into c from cluster;
     if c.judge_from > clock() or not servers_live() then return; end if;
-    gone := array(select id from agents where state in ('online', 'draining') and seen_at < clock() - 3 * c.lease_ttl order by id);
-    update agents set state = 'offline' where id = any(gone) and state in ('online', 'draining');
+    with u as (
+        update agents set state = 'offline' where state in ('online', 'draining') and seen_at < clock() - 3 * c.lease_ttl returning id
+    )
+    select array_agg(id) into gone from u;
     perform emit('agent.offline', actor, null, data => jsonb_build_object('agent', a.id, 'name', a.name, 'reason', 'silent'))
-       from agents a where a.id = any(gone);
+       from agents a where a.id = any(gone) order by a.id;
 end $$;

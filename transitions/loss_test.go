@@ -3,6 +3,7 @@ package transitions_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -167,5 +168,39 @@ func TestSlotsOfOthers(t *testing.T) {
 		if len(ls) != 1 || ls[0].AgentID != gpu {
 			t.Errorf("leases: %+v", ls)
 		}
+	}
+}
+
+// Agents that are silent for long are offline, once; one that is heard of just then is not, and one that is disabled stays so.
+func TestSilentAgents(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	silent, heard, draining, disabled, off := w.agent(`{}`), w.agent(`{}`), w.agent(`{}`), w.agent(`{}`), w.agent(`{}`)
+	w.exec("update agents set state = case id when $1 then 'draining' when $2 then 'offline' else 'online' end", draining, off)
+	w.later(10 * time.Minute)
+	w.agent(`{}`) // nobody's silence but its own counts
+	w.judgeSoon()
+	beating := must[pgx.Tx](t)(w.db.Owner.Begin(w.ctx()))
+	must[any](t)(beating.Exec(w.ctx(), "select otto.lease_renew($1, '{}', false)", heard))
+	must[any](t)(beating.Exec(w.ctx(), "select otto.agent_disable($1, true, 't')", disabled))
+	done := make(chan error, 1)
+	go func() {
+		_, err := w.db.Owner.Exec(context.Background(), "select otto.run_reconcile('t')")
+		done <- err
+	}()
+	w.untilBlocked()
+	if err := beating.Commit(w.ctx()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	must[db.RunReconcileRow](t)(w.q.RunReconcile(w.ctx(), "t"))
+	if got := w.text("select string_agg(state, ' ' order by id) from agents"); got != "offline online offline disabled offline online" {
+		t.Error(got)
+	}
+	gone := must[[]int64](t)(idsOf(w, "select (data ->> 'agent')::bigint from events where data ->> 'reason' = 'silent' order by 1"))
+	if fmt.Sprint(gone) != fmt.Sprint([]int64{silent, draining}) {
+		t.Errorf("silent are %v", gone)
 	}
 }
