@@ -1,6 +1,7 @@
 package transitions_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -51,4 +52,46 @@ func TestReportWaitsForHeartbeat(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What a task waits for is said by what it is, and by what the agents and stages are now.
+func TestWaitingFor(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	waiting := func(task int64) string {
+		return w.text("select coalesce(otto.task_waits_for(t), '-') from tasks t where t.id = $1", task)
+	}
+	want := func(when string, task int64, text string) {
+		t.Helper()
+		if got := waiting(task); got != text {
+			t.Errorf("%s: waits for %q, want %q", when, got, text)
+		}
+	}
+	run := w.run("stages: [{stage: one, mode: linear, tasks: [{task: a, steps: [{sh: a}]}, {task: b, steps: [{sh: b}]}]}, {stage: two, steps: [{sh: c}]}, {stage: three, steps: [{sh: d}]}]")
+	tasks := must[[]int64](t)(idsOf(w, "select id from tasks where run_id = $1 order by id", run))
+	want("no agent", tasks[0], "an agent: none is online")
+	agent, off := w.agent(`{}`), w.agent(`{}`)
+	must[db.Agent](t)(w.q.AgentBye(w.ctx(), db.AgentByeParams{Agent: off, Actor: "t"}))
+	w.exec("update agents set capacity = 1")
+	want("an idle agent", tasks[0], "an agent to ask for it")
+	l := w.lease(agent, 1)[0]
+	want("granted", l.TaskID, w.text("select 'agent ' || name || ' to start it' from agents where id = $1", agent))
+	want("behind its sibling", tasks[1], "the tasks before it")
+	want("in a later stage", tasks[3], "stage one")
+	w.start(l)
+	want("running", l.TaskID, "-")
+	w.finish(l, "succeeded")
+	want("final", l.TaskID, "-")
+	want("an agent whose work is over", tasks[1], "an agent to ask for it")
+	b := w.leaseOne(agent)
+	other := w.run("steps: [{sh: a}]")
+	want("a busy agent", must[[]int64](t)(idsOf(w, "select id from tasks where run_id = $1", other))[0], "room on an agent: all 1 that fit are busy")
+	w.exec("update tasks set ready_at = otto.clock() + interval '1 hour' where run_id = $1", other)
+	if got := waiting(int64(w.count("select id from tasks where run_id = $1", other))); !strings.HasPrefix(got, "the delay before its next attempt, until ") {
+		t.Errorf("delayed: waits for %q", got)
+	}
+	w.finish(b, "succeeded")
+	want("in the stage after", tasks[3], "stage two")
+	must[db.Task](t)(w.q.TaskQuarantine(w.ctx(), db.TaskQuarantineParams{Task: tasks[2], Actor: "t", Reason: "its spec cannot be read"}))
+	want("quarantined", tasks[2], "a person: its spec cannot be read")
 }
