@@ -122,7 +122,8 @@ begin
     if not found then return; end if;
     update agents set state = 'offline' where id = agent and state <> 'disabled';
     perform lease_lose(l, actor)
-       from (select * from leases where agent_id = agent and ended_at is null order by run_id, task_id) l;
+       from (select * from leases where agent_id = agent
+                and ended_at is null order by run_id, task_id) l;
 end $$;
 
 -- lease_lose takes one of them away, unless it ended meanwhile. Internal.
