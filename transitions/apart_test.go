@@ -130,3 +130,82 @@ func TestHeartbeatWaitsForItsOwn(t *testing.T) {
 		}
 	}
 }
+
+// Whoever prunes skips what others hold, and an upload waits for whoever deletes the object it would make.
+func TestPruneSkipsWhatIsHeld(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.run("steps: [{sh: a}]")
+	l := w.leaseOne(w.agent(`{}`))
+	must[int32](t)(w.append(l, 0, "one\n"))
+	w.finishWithLog(l, 1, 4)
+	must[[]db.Lease](t)(w.q.LogCompact(w.ctx(), db.LogCompactParams{Lease: l.ID, Object: "logs/one", IndexAt: 3}))
+	plan, source := w.plan(three), w.source(1)
+	w.exec("insert into objects_gone values ('logs/two', otto.clock())")
+	w.exec("update cluster set keep_logs = '30 days'")
+	w.later(40 * day)
+	for _, c := range []struct {
+		row  string
+		args []any
+		call string
+	}{
+		{"leases where id = $1", []any{l.ID}, "otto.logs_expire(10, 't')"},
+		{"plans where digest = $1", []any{plan}, "otto.plans_prune(10)"},
+		{"sources where digest = $1", []any{source}, "otto.sources_prune(10)"},
+		{"objects_gone where object = 'logs/two'", nil, "otto.objects_take(10)"},
+	} {
+		holding := must[pgx.Tx](t)(w.db.Owner.Begin(w.ctx()))
+		must[any](t)(holding.Exec(w.ctx(), "select from "+c.row+" for update", c.args...))
+		if w.waitsFor(c.call) {
+			t.Errorf("%s waits", c.call)
+		}
+		if err := holding.Rollback(w.ctx()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	taking := must[pgx.Tx](t)(w.db.App.Begin(w.ctx()))
+	if due := must[[]string](t)(db.New(taking).ObjectsTake(w.ctx(), 10)); len(due) != 1 {
+		t.Errorf("%v are to be deleted", due)
+	}
+	if !w.waitsFor("otto.source_expect('logs/two')") {
+		t.Error("an upload does not wait for whoever deletes its object")
+	}
+	if err := taking.Rollback(w.ctx()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Two who look after the partitions do not get into each other's way: the second finds all done.
+func TestPartitionsTogether(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t).widen(2)
+	w.exec("delete from events")
+	for _, f := range []string{"partition_maintain(int)", "partition_drop(interval)"} {
+		w.exec("alter function otto." + f + " set lock_timeout = '1min'") // so that a slow machine does not end the wait
+	}
+	together := func(what string, call func(q *db.Queries) (int32, error)) {
+		t.Helper()
+		first := must[pgx.Tx](t)(w.db.App.Begin(w.ctx()))
+		if n := must[int32](t)(call(db.New(first))); n == 0 {
+			t.Errorf("%s: the first has nothing to do", what)
+		}
+		done := make(chan error, 1)
+		go func() {
+			n, err := call(w.q)
+			if err == nil && n != 0 {
+				err = fmt.Errorf("the second does %d again", n)
+			}
+			done <- err
+		}()
+		w.untilBlocked()
+		if err := first.Commit(w.ctx()); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-done; err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	together("maintain", func(q *db.Queries) (int32, error) { return q.PartitionMaintain(w.ctx(), 1) })
+	w.later(5 * day)
+	together("drop", func(q *db.Queries) (int32, error) { return q.PartitionDrop(w.ctx(), 2*day) })
+}

@@ -247,6 +247,27 @@ func TestRepair(t *testing.T) {
 	}
 }
 
+// A repair counts what is not over, and leaves alone what is: stages that are final, and those that have not begun.
+func TestRepairKeepsOtherStages(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	agent := w.agent(`{}`)
+	digest := "sha256:" + fmt.Sprintf("%064d", 8)
+	task := func(name string) string {
+		return fmt.Sprintf(`[{"name": %q, "timeout_ms": 1000, "steps": [{"name": "s"}]}]`, name)
+	}
+	must[db.Plan](t)(w.q.PlanStore(w.ctx(), db.PlanStoreParams{Digest: digest, Body: json.RawMessage(`{"stages": [
+		{"name": "a", "mode": "parallel", "tasks": ` + task("a") + `}, {"name": "b", "mode": "parallel", "tasks": ` + task("b") + `},
+		{"name": "none", "mode": "parallel", "tasks": []}, {"name": "c", "mode": "parallel", "tasks": ` + task("c") + `}]}`)}))
+	run := w.runPlan(digest)
+	w.finish(w.leaseOne(agent), "succeeded")
+	w.exec("update tasks set state = 'succeeded', finished_at = now() where run_id = $1 and name = 'b'", run)
+	w.exec("update stages set severity = 1 where run_id = $1 and index = 1", run)
+	w.exec("update tasks set state = 'waiting', finished_at = null where run_id = $1 and name = 'a'", run)
+	must[db.RunReconcileRow](t)(w.q.RunReconcile(w.ctx(), "t"))
+	w.want(run, "running: succeeded[a=waiting] succeeded[b=succeeded] succeeded[] running[c=ready]")
+}
+
 func TestPartitions(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

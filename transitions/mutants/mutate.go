@@ -68,6 +68,7 @@ func equivalents() []struct{ file, text, why string } {
 		{"60_lease.sql", "or exists (select from agents a where a.id = l.agent_id and a.state in ('offline', 'disabled'))", "lease_is looks again; this finds the rows"},
 		{"80_agent.sql", "perform from leases where agent_id = agent and ended_at is null limit 1", "saves a write to an agent that has nothing to lose"},
 		{"80_agent.sql", "and ended_at is null order by run_id, task_id) l", "lease_lose looks again; this finds the rows"},
+		{"90_maintain.sql", "where r.finished_at is null and run_is_stuck(r.id)", "run_is_stuck looks again; this finds the rows"},
 	}
 }
 
