@@ -68,6 +68,7 @@ func TestAgentLosesItsOwn(t *testing.T) {
 	theirs, over, ending, lost := w.leaseOne(two), w.leaseOne(one), w.leaseOne(one), w.leaseOne(one)
 	w.finish(over, "succeeded")
 	finishing := must[pgx.Tx](t)(w.db.App.Begin(w.ctx()))
+	defer finishing.Rollback(w.ctx())
 	must[db.Task](t)(db.New(finishing).TaskFinish(w.ctx(), db.TaskFinishParams{Lease: ending.ID, Epoch: 1, Agent: one,
 		Steps: json.RawMessage(`[{"index": 0, "state": "succeeded"}]`), Actor: "t"}))
 	done := make(chan error, 1)
@@ -121,6 +122,7 @@ func TestHeartbeatWaitsForItsOwn(t *testing.T) {
 		"anothers_lease": {"leases", theirs.ID, false}, "a_lease_that_is_over": {"leases", over.ID, false}, "another_agent": {"agents", two, false},
 	} {
 		holding := must[pgx.Tx](t)(w.db.Owner.Begin(w.ctx()))
+		defer holding.Rollback(w.ctx())
 		must[any](t)(holding.Exec(w.ctx(), "select from "+c.table+" where id = $1 for update", c.row))
 		if waits := w.waitsFor("otto.lease_renew($1, $2, false)", one, []uuid.UUID{over.ID, mine.ID, theirs.ID}); waits != c.waits {
 			t.Errorf("%s: waits %t, want %t", name, waits, c.waits)
@@ -155,6 +157,7 @@ func TestPruneSkipsWhatIsHeld(t *testing.T) {
 		{"objects_gone where object = 'logs/two'", nil, "otto.objects_take(10)"},
 	} {
 		holding := must[pgx.Tx](t)(w.db.Owner.Begin(w.ctx()))
+		defer holding.Rollback(w.ctx())
 		must[any](t)(holding.Exec(w.ctx(), "select from "+c.row+" for update", c.args...))
 		if w.waitsFor(c.call) {
 			t.Errorf("%s waits", c.call)
@@ -164,14 +167,12 @@ func TestPruneSkipsWhatIsHeld(t *testing.T) {
 		}
 	}
 	taking := must[pgx.Tx](t)(w.db.App.Begin(w.ctx()))
+	defer taking.Rollback(w.ctx())
 	if due := must[[]string](t)(db.New(taking).ObjectsTake(w.ctx(), 10)); len(due) != 1 {
 		t.Errorf("%v are to be deleted", due)
 	}
 	if !w.waitsFor("otto.source_expect('logs/two')") {
 		t.Error("an upload does not wait for whoever deletes its object")
-	}
-	if err := taking.Rollback(w.ctx()); err != nil {
-		t.Fatal(err)
 	}
 }
 
@@ -186,6 +187,7 @@ func TestPartitionsTogether(t *testing.T) {
 	together := func(what string, call func(q *db.Queries) (int32, error)) {
 		t.Helper()
 		first := must[pgx.Tx](t)(w.db.App.Begin(w.ctx()))
+		defer first.Rollback(w.ctx())
 		if n := must[int32](t)(call(db.New(first))); n == 0 {
 			t.Errorf("%s: the first has nothing to do", what)
 		}

@@ -54,6 +54,7 @@ func TestBatchLeavesOut(t *testing.T) {
 	late, foreign, unknown := ls[0], ls[0], ls[0]
 	late.Epoch, foreign.AgentID, unknown.ID = 3, agent, uuid.New()
 	beating := must[pgx.Tx](t)(w.db.Owner.Begin(w.ctx()))
+	defer beating.Rollback(w.ctx())
 	must[any](t)(beating.Exec(w.ctx(), "update leases set expires_at = expires_at where id = $1", ls[4].ID))
 
 	for what, bad := range map[string]held{"a lost lease": lost, "another attempt": late, "another agent's": foreign, "unknown": unknown} {
@@ -70,6 +71,7 @@ func TestBatchLeavesOut(t *testing.T) {
 		t.Errorf("%d events of 2 starts", n)
 	}
 	holding := must[pgx.Tx](t)(w.db.Owner.Begin(w.ctx()))
+	defer holding.Rollback(w.ctx())
 	must[any](t)(holding.Exec(w.ctx(), "select otto.lock_run($1)", runs[3]))
 	w.start(ls[3])
 	finished := must[[]db.ReportsTakeRow](t)(w.finishes(batch(t, "succeeded", lost, late, foreign, unknown, ls[1], ls[1], ls[2], ls[3], ls[4])))
@@ -176,6 +178,7 @@ func TestHeartbeatsTogether(t *testing.T) {
 	w.exec("update leases set expires_at = otto.clock()")
 	w.exec("update agents set state = case when id = $1 then 'disabled' else 'offline' end, seen_at = otto.clock() - interval '1 hour'", off)
 	holding := must[pgx.Tx](t)(w.db.Owner.Begin(w.ctx()))
+	defer holding.Rollback(w.ctx())
 	must[any](t)(holding.Exec(w.ctx(), "select from leases where id = $1 for update", locked.ID))
 	must[any](t)(holding.Exec(w.ctx(), "select from agents where id = $1 for update", busy))
 
@@ -246,6 +249,7 @@ func TestTokensUse(t *testing.T) {
 	w.exec("insert into tokens (hash, kind, role, name, created_by, created_at) select sha256(n::text::bytea), 'user', 'reader', n::text, 't', now() from generate_series(1, 6) n")
 	w.exec("update tokens set revoked_at = case when name = '2' then now() end, expires_at = now() + case name when '3' then interval '-1 s' when '4' then interval '1 h' end")
 	holding := must[pgx.Tx](t)(w.db.Owner.Begin(w.ctx()))
+	defer holding.Rollback(w.ctx())
 	must[any](t)(holding.Exec(w.ctx(), "select from tokens where name = '5' for update"))
 	var used []int64
 	for i := range 5 {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -168,6 +169,7 @@ func TestAbortWaitsForStart(t *testing.T) {
 		w.run("steps: [{sh: a}]")
 		l := w.lease(w.agent(`{}`), 1)[0]
 		starting := must[pgx.Tx](t)(w.db.App.Begin(w.ctx()))
+		defer starting.Rollback(w.ctx())
 		must[db.Task](t)(db.New(starting).TaskStart(w.ctx(), db.TaskStartParams{Lease: l.ID, Epoch: 1, Agent: l.AgentID, Steps: json.RawMessage(`[]`), Actor: "t"}))
 		done := make(chan error)
 		go func() {
@@ -194,8 +196,8 @@ func TestAbortWaitsForStart(t *testing.T) {
 // untilBlocked waits until somebody in this database waits for a lock.
 func (w *world) untilBlocked() {
 	w.t.Helper()
-	for w.count("select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'") == 0 {
-		if w.t.Context().Err() != nil {
+	for began := time.Now(); w.count("select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'") == 0; {
+		if time.Since(began) > 20*time.Second {
 			w.t.Fatal("nobody waits for a lock")
 		}
 	}

@@ -88,6 +88,7 @@ func TestLogsAppend(t *testing.T) {
 	foreign, late := ls[2], ls[2]
 	foreign.AgentID, late.Epoch = other, 2
 	beating := must[pgx.Tx](t)(w.db.Owner.Begin(w.ctx()))
+	defer beating.Rollback(w.ctx())
 	must[any](t)(beating.Exec(w.ctx(), "update leases set expires_at = expires_at where id = $1", ls[3].ID))
 	take := func(chunks ...map[string]any) map[uuid.UUID]int32 {
 		next := map[uuid.UUID]int32{}

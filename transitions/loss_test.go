@@ -42,6 +42,7 @@ func TestEventsFollowTheirCause(t *testing.T) {
 	run := w.run(parallel)
 	l := w.leaseOne(agent)
 	late := must[pgx.Tx](t)(w.db.App.Begin(w.ctx()))
+	defer late.Rollback(w.ctx())
 	q := db.New(late)
 	must[db.Idempotency](t)(q.RequestBegin(w.ctx(), db.RequestBeginParams{Principal: "p", Key: "k", Request: []byte("r")}))
 	w.finish(l, "succeeded")
@@ -120,6 +121,7 @@ func TestReaperWaitsForStart(t *testing.T) {
 	l := w.lease(w.agent(`{}`), 1)[0]
 	w.exec("update leases set start_by = otto.clock() - interval '1 second'")
 	starting := must[pgx.Tx](t)(w.db.App.Begin(w.ctx()))
+	defer starting.Rollback(w.ctx())
 	must[db.Task](t)(db.New(starting).TaskStart(w.ctx(), db.TaskStartParams{Lease: l.ID, Epoch: 1, Agent: l.AgentID, Steps: json.RawMessage(`[]`), Actor: "t"}))
 	done := make(chan error)
 	go func() {
@@ -181,6 +183,7 @@ func TestSilentAgents(t *testing.T) {
 	w.agent(`{}`) // nobody's silence but its own counts
 	w.judgeSoon()
 	beating := must[pgx.Tx](t)(w.db.Owner.Begin(w.ctx()))
+	defer beating.Rollback(w.ctx())
 	must[any](t)(beating.Exec(w.ctx(), "select otto.lease_renew($1, '{}', false)", heard))
 	must[any](t)(beating.Exec(w.ctx(), "select otto.agent_disable($1, true, 't')", disabled))
 	done := make(chan error, 1)

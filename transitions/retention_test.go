@@ -146,6 +146,7 @@ func TestRunsPruneWaits(t *testing.T) {
 		run, other := w.over(agent, plan), w.over(agent, plan)
 		w.later(100 * day)
 		holder := must[pgx.Tx](t)(w.db.Owner.Begin(w.ctx()))
+		defer holder.Rollback(w.ctx())
 		must[any](t)(holder.Exec(w.ctx(), "select otto.lock_run($1)", run))
 		if n := w.prune(100); n != 1 || w.count("select count(*) from runs where id = $1", other) != 0 {
 			t.Errorf("%d runs went, want the one that is not locked", n)
@@ -159,6 +160,7 @@ func TestRunsPruneWaits(t *testing.T) {
 		run := w.over(agent, plan)
 		w.later(100 * day)
 		maker := must[pgx.Tx](t)(w.db.App.Begin(w.ctx()))
+		defer maker.Rollback(w.ctx())
 		again := must[db.Run](t)(db.New(maker).RunRerun(w.ctx(), db.RunRerunParams{Run: run, Actor: "t"}))
 		if n := w.prune(100); n != 0 {
 			t.Errorf("%d runs went", n)

@@ -29,6 +29,7 @@ func TestReportWaitsForHeartbeat(t *testing.T) {
 				w.start(l)
 			}
 			renewing := must[pgx.Tx](t)(w.db.Owner.Begin(w.ctx()))
+			defer renewing.Rollback(w.ctx())
 			if _, err := renewing.Exec(w.ctx(), "update leases set expires_at = expires_at where id = $1", l.ID); err != nil {
 				t.Fatal(err)
 			}

@@ -18,6 +18,9 @@ const slow = "^(TestModel|TestTwoSiblings|TestManyAgents|TestAbortRacesEverythin
 
 const longest = 5 * time.Minute // one round of tests; a mutant that hangs is killed, too
 
+// impatient makes a mutant that waits where it must not fail, long before the round is over.
+const impatient = "PGOPTIONS=-c lock_timeout=20s"
+
 // fromDir stands in for transitions/embed.go: one program tests all mutants, each read from a directory.
 const fromDir = `package transitions
 
@@ -84,7 +87,7 @@ func firstFailure(ctx context.Context, program, mutated, choice string) (name st
 	patient, cancel := context.WithTimeout(ctx, longest+time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(patient, program, choice, "-test.v", "-test.timeout="+longest.String())
-	cmd.Dir, cmd.Env = "transitions", append(os.Environ(), "OTTO_MUTANT="+mutated)
+	cmd.Dir, cmd.Env = "transitions", append(os.Environ(), "OTTO_MUTANT="+mutated, impatient)
 	cmd.WaitDelay = 10 * time.Second // what cleans up after the tests may hold the pipe
 	out, err := cmd.StdoutPipe()
 	if err != nil {
