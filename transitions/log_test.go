@@ -196,6 +196,7 @@ func TestReconcile(t *testing.T) {
 	source := "sha256:" + fmt.Sprintf("%064d", 0)
 	must[db.Source](t)(w.q.SourceStore(w.ctx(), db.SourceStoreParams{Digest: source, Actor: "t"}))
 	must[db.Run](t)(w.q.RunCreate(w.ctx(), db.RunCreateParams{Project: "p", Source: &source, Actor: "t"}))
+	w.runOf(source) // aborted: nothing is to be planned any more
 	w.exec("truncate river.river_job")
 
 	dbtest.AdvanceClock(t, w.db, time.Minute)
@@ -231,6 +232,11 @@ func TestReconcileAfterDeadWorker(t *testing.T) {
 		if n := w.count("select count(*) from river.river_job where kind = 'source_plan'"); n != c.jobs {
 			t.Errorf("worked on for %s: %d jobs, want %d", c.since, n, c.jobs)
 		}
+	}
+	w.exec("update river.river_job set state = 'discarded', finalized_at = now()")
+	must[db.RunReconcileRow](t)(w.q.RunReconcile(w.ctx(), "t"))
+	if n := w.count("select count(*) from river.river_job where state = 'available'"); n != 1 {
+		t.Errorf("after River gave them up, %d jobs wait, want 1", n)
 	}
 }
 
