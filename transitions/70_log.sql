@@ -100,7 +100,8 @@ begin
     if c.judge_from > clock() or not servers_live() then return; end if;
     with u as (
         update leases l set log_done_at = clock()
-         where l.log_object is null and l.ended_at is not null and l.log_done_at is null
+         where l.log_object is null
+           and l.ended_at is not null and l.log_done_at is null
            and greatest(l.ended_at, c.judge_from, (select max(k.at) from log_chunks k where k.lease_id = l.id)) + c.log_silence < clock()
         returning l.id
     )

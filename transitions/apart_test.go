@@ -22,8 +22,10 @@ func TestLogsApart(t *testing.T) {
 	agent := w.agent(`{}`)
 	w.run("steps: [{sh: a}]")
 	silent := w.run("steps: [{sh: b}]")
-	w.run("steps: [{sh: c}]")
-	one, two, three := w.leaseOne(agent), w.leaseOne(agent), w.leaseOne(agent)
+	for range 3 {
+		w.run("steps: [{sh: c}]")
+	}
+	one, two, three, quiet, whole := w.leaseOne(agent), w.leaseOne(agent), w.leaseOne(agent), w.leaseOne(agent), w.leaseOne(agent)
 	for seq := range 2 {
 		must[int32](t)(w.append(one, seq, "one\n"))
 	}
@@ -47,6 +49,9 @@ func TestLogsApart(t *testing.T) {
 	}
 
 	w.finishWithLog(two, 9, 100) // the rest never comes
+	must[int32](t)(w.append(quiet, 0, "at work\n"))
+	must[int32](t)(w.append(whole, 0, "whole\n"))
+	w.finishWithLog(whole, 1, 6)
 	dbtest.AdvanceClock(t, w.db, 20*time.Minute)
 	w.judgeSoon()
 	w.exec("update cluster set judge_from = otto.clock() - interval '20 minutes'")
