@@ -92,7 +92,7 @@ func compile(ctx context.Context, in client.PlanCreate) (*pipeline.Plan, pipelin
 	if name == "" {
 		name = "Ottofile.yaml"
 	}
-	plan, diagnostics := pipeline.Compile(pipeline.File{Name: name, Data: []byte(in.Ottofile)})
+	plan, diagnostics := pipeline.Compile(pipeline.File{Name: name, Data: []byte(in.Ottofile)}, pipeline.Facts{})
 	return plan, diagnostics, nil
 }
 

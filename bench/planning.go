@@ -27,7 +27,7 @@ func (s *session) planning(context.Context) error {
 		var took samples
 		for range plansTimed {
 			began := time.Now()
-			pipeline.Compile(file)
+			pipeline.Compile(file, pipeline.Facts{})
 			took = append(took, ms(time.Since(began)))
 		}
 		s.report.add("planning", name, "ms", took)
@@ -38,7 +38,7 @@ func (s *session) planning(context.Context) error {
 // largestPlan is the most tasks, up to a number, that compile.
 func largestPlan(tasks int) (int, error) {
 	for fits := tasks; fits > 0; fits -= max(tasks/20, 1) {
-		if plan, _ := pipeline.Compile(pipeline.File{Name: "Ottofile.yaml", Data: []byte(manyTasks(fits, "", "true"))}); plan != nil {
+		if plan, _ := pipeline.Compile(pipeline.File{Name: "Ottofile.yaml", Data: []byte(manyTasks(fits, "", "true"))}, pipeline.Facts{}); plan != nil {
 			return fits, nil
 		}
 	}

@@ -83,7 +83,7 @@ func (w *sourcePlan) read(ctx context.Context, run db.Run) (pipeline.File, error
 }
 
 func (w *sourcePlan) plan(ctx context.Context, q *db.Queries, run int64, file pipeline.File) error {
-	plan, diagnostics := pipeline.Compile(file)
+	plan, diagnostics := pipeline.Compile(file, pipeline.Facts{})
 	found, err := json.Marshal(diagnostics)
 	if err != nil {
 		return err

@@ -1,6 +1,8 @@
 package pipeline
 
 import (
+	"strings"
+
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/token"
 )
@@ -51,13 +53,14 @@ func (b *builder) scalar(n ast.Node) *node {
 	default:
 		out.kind = resolve(t.Value)
 	}
+	out.dynamic = strings.Contains(out.text, "${{")
 	b.checkText(out)
 	return out
 }
 
 func (b *builder) block(n *ast.LiteralNode) *node {
 	text := n.Value.GetToken().Value
-	out := &node{kind: stringKind, style: literal, at: tokenSpan(n.Start), text: text, size: 1, bytes: len(text)}
+	out := &node{kind: stringKind, style: literal, at: tokenSpan(n.Start), text: text, size: 1, bytes: len(text), dynamic: strings.Contains(text, "${{")}
 	if n.Start.Type == token.FoldedType {
 		out.style = folded
 	}
@@ -85,6 +88,7 @@ func (b *builder) list(n *ast.SequenceNode) *node {
 		out.items = append(out.items, item)
 		out.size += item.size
 		out.bytes += item.bytes
+		out.dynamic = out.dynamic || item.dynamic
 	}
 	return out
 }
@@ -130,6 +134,7 @@ func (b *builder) entry(out *node, seen map[string]span, v *ast.MappingValueNode
 	out.pairs = append(out.pairs, pair{key, value})
 	out.size += 1 + value.size
 	out.bytes += len(key.text) + value.bytes
+	out.dynamic = out.dynamic || value.dynamic || key.text == "when"
 }
 
 // merge adds the entries behind "<<" that the mapping does not have itself.
@@ -148,6 +153,7 @@ func (b *builder) merge(out, from *node, seen map[string]span) {
 			out.pairs = append(out.pairs, p)
 			out.size += 1 + p.value.size
 			out.bytes += len(p.key.text) + p.value.bytes
+			out.dynamic = out.dynamic || p.value.dynamic || p.key.text == "when"
 		}
 	case brokenKind:
 	default:

@@ -100,7 +100,7 @@ func Codes() []CodeInfo {
 		{bareStep, SeverityError, "A step is written without its keyword"},
 		{emptyScript, SeverityError, "A script is empty"},
 		{exprInScript, SeverityError, "A script contains an expression"},
-		{exprInData, SeverityError, "Expressions are not supported yet"},
+		{exprInData, SeverityError, "An expression stands where none is read"},
 		{badDuration, SeverityError, "A duration cannot be used"},
 		{badEnvName, SeverityError, "A variable's name cannot be used"},
 		{reservedEnv, SeverityError, "A variable's name is reserved"},
@@ -117,7 +117,7 @@ func Codes() []CodeInfo {
 		{emptyPlan, SeverityHint, "There is nothing to run"},
 		{notChecked, SeverityHint, "Scripts are too long to check"},
 		{uselessRule, SeverityHint, "A setting has no effect"},
-	}, lintCodes(), []CodeInfo{
+	}, lintCodes(), languageCodes(), []CodeInfo{
 		{badModel, SeverityError, "A posted model has the wrong shape"},
 		{badUUID, SeverityError, "A UUID is not one"},
 		{duplicateUUID, SeverityError, "A UUID is used twice"},

@@ -30,12 +30,12 @@ func lintCodes() []CodeInfo {
 	}
 }
 
-// lintSeverity is that of a bad habit; every other code is an error.
+// lintSeverity is that of a bad habit, or of something declared in vain; every other code is an error.
 func lintSeverity(c Code) Severity {
 	switch c {
-	case sudoUsed, pipedDownload, secretInLog:
+	case sudoUsed, pipedDownload, secretInLog, unpinnedImage:
 		return SeverityWarning
-	case noTimeout, longScript, cdFirst, setDefault, hiddenFailure, leftProcess, uselessAllow:
+	case noTimeout, longScript, cdFirst, setDefault, hiddenFailure, leftProcess, uselessAllow, unusedParam:
 		return SeverityHint
 	}
 	return SeverityError

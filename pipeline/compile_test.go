@@ -47,7 +47,7 @@ func TestSameInputSamePlan(t *testing.T) {
 	f := File{Name: "Ottofile.yaml", Data: manyTasks(1000)}
 	var last []byte
 	for range 3 {
-		plan, diags := Compile(f)
+		plan, diags := Compile(f, Facts{})
 		if plan == nil {
 			t.Fatal(diags)
 		}
@@ -65,7 +65,7 @@ func TestSameInputSamePlan(t *testing.T) {
 func TestAllProblemsAreSortedAndBounded(t *testing.T) {
 	t.Parallel()
 	f := File{Name: "Ottofile.yaml", Data: []byte("steps:\n" + strings.Repeat("  - make\n", 5000))}
-	_, diags := Compile(f)
+	_, diags := Compile(f, Facts{})
 	if len(diags) != maxDiagnostics+1 || diags[maxDiagnostics].Code != tooManyProblems {
 		t.Fatalf("%d diagnostics, the last %s", len(diags), diags[len(diags)-1])
 	}
@@ -77,7 +77,7 @@ func TestAllProblemsAreSortedAndBounded(t *testing.T) {
 // However many warnings there are, they leave a plan; and an error among them is not lost.
 func TestManyWarningsAreNoError(t *testing.T) {
 	t.Parallel()
-	plan, diags := Compile(File{Name: "Ottofile.yaml", Data: []byte("steps:\n" + strings.Repeat("  - sh: make\n", 300))})
+	plan, diags := Compile(File{Name: "Ottofile.yaml", Data: []byte("steps:\n" + strings.Repeat("  - sh: make\n", 300))}, Facts{})
 	if plan == nil || diags.HasErrors() || len(diags) != maxDiagnostics+1 {
 		t.Errorf("plan %v, errors %v, %d diagnostics", plan != nil, diags.HasErrors(), len(diags))
 	}
@@ -95,11 +95,11 @@ func TestManyWarningsAreNoError(t *testing.T) {
 
 func TestTextNeverDrivesATerminal(t *testing.T) {
 	t.Parallel()
-	plan, diags := Compile(File{Name: "Ottofile.yaml", Data: []byte(`steps: [{sh: "a \e[31m b"}, "c \e[31m d"]`)})
+	plan, diags := Compile(File{Name: "Ottofile.yaml", Data: []byte(`steps: [{sh: "a \e[31m b"}, "c \e[31m d"]`)}, Facts{})
 	if plan != nil || strings.ContainsRune(diags.String(), 0x1b) {
 		t.Errorf("%q", diags.String())
 	}
-	plan, diags = Compile(File{Name: "Ottofile.yaml", Data: []byte(`steps: [{sh: "a \e[31m b"}]`)})
+	plan, diags = Compile(File{Name: "Ottofile.yaml", Data: []byte(`steps: [{sh: "a \e[31m b"}]`)}, Facts{})
 	if plan == nil || strings.ContainsRune(plan.Stages[0].Tasks[0].Steps[0].Name, 0x1b) {
 		t.Errorf("%v %q", plan, diags.String())
 	}
@@ -166,7 +166,7 @@ func TestHostile(t *testing.T) {
 	t.Parallel()
 	for name, text := range hostile() {
 		for _, read := range []func() (*Plan, Diagnostics){
-			func() (*Plan, Diagnostics) { return Compile(File{Name: "Ottofile.yaml", Data: []byte(text)}) },
+			func() (*Plan, Diagnostics) { return Compile(File{Name: "Ottofile.yaml", Data: []byte(text)}, Facts{}) },
 			func() (*Plan, Diagnostics) { return FromModel([]byte(text)) },
 		} {
 			plan, diags := read()
@@ -186,7 +186,7 @@ func TestHostileCost(t *testing.T) {
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
 			began := time.Now()
-			Compile(File{Name: "Ottofile.yaml", Data: []byte(text)})
+			Compile(File{Name: "Ottofile.yaml", Data: []byte(text)}, Facts{})
 			best = min(best, time.Since(began))
 			runtime.ReadMemStats(&after)
 			if made := after.TotalAlloc - before.TotalAlloc; made > 400<<20 {
@@ -207,7 +207,7 @@ func TestTenThousandTasks(t *testing.T) {
 	for i := range maxTasks {
 		fmt.Fprintf(&b, "      - task: t%d\n        requires: { os: linux }\n        steps: [{sh: make}]\n", i)
 	}
-	plan, diags := Compile(File{Name: "Ottofile.yaml", Data: []byte(b.String())})
+	plan, diags := Compile(File{Name: "Ottofile.yaml", Data: []byte(b.String())}, Facts{})
 	if plan == nil || len(plan.Stages[0].Tasks) != 10_000 {
 		t.Error(diags)
 	}
@@ -226,7 +226,7 @@ func BenchmarkHostile(b *testing.B) {
 		b.Run(strings.ReplaceAll(name, " ", "_"), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				Compile(f)
+				Compile(f, Facts{})
 			}
 		})
 	}
@@ -237,7 +237,7 @@ func BenchmarkCompile1000Tasks(b *testing.B) {
 	b.SetBytes(int64(len(f.Data)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if plan, diags := Compile(f); plan == nil {
+		if plan, diags := Compile(f, Facts{}); plan == nil {
 			b.Fatal(diags)
 		}
 	}
@@ -255,7 +255,7 @@ func FuzzCompile(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		for _, read := range []func() (*Plan, Diagnostics){
-			func() (*Plan, Diagnostics) { return Compile(File{Name: "Ottofile.yaml", Data: data}) },
+			func() (*Plan, Diagnostics) { return Compile(File{Name: "Ottofile.yaml", Data: data}, Facts{}) },
 			func() (*Plan, Diagnostics) { return FromModel(data) },
 		} {
 			plan, diags := read()

@@ -1,5 +1,7 @@
 package pipeline
 
+import "slices"
+
 // The declarations: what an Ottofile says, each value with the place that says it. decode.go fills them, lower.go
 // turns them into a plan.
 
@@ -18,14 +20,20 @@ func (v val[T]) or(other T) T {
 }
 
 type fileDecl struct {
-	name   val[string]
-	env    []envDecl
-	exits  []exitDecl
-	steps  []stepDecl
-	stages []stageDecl
-	always []stageDecl
+	name         val[string]
+	on           *triggersDecl
+	params       []paramDecl
+	env          []envDecl
+	exits        []exitDecl
+	defaults     taskDecl
+	environments []environmentDecl
+	steps        []stepDecl
+	stages       []stageDecl
+	onFailure    []stageDecl
+	always       []stageDecl
 
-	alwaysAt *node // the key
+	alwaysAt    *node // the keys
+	onFailureAt *node
 }
 
 type stageDecl struct {
@@ -34,13 +42,26 @@ type stageDecl struct {
 	mode   val[Mode] // from `mode:`
 	form   val[Mode] // from `parallel:`, `fanout:` or `linear:`, at the key
 	always val[bool]
+	when   val[*Condition]
+	needs  *needsDecl
 	tasks  []taskDecl
 	listed *node    // the list of tasks
 	task   taskDecl // of a stage that is one task
+	isLegs bool     // tasks are the legs of that one
 }
 
 type taskDecl struct {
 	name         val[string]
+	base         string // the name before the matrix
+	matrix       map[string]any
+	when         val[*Condition]
+	needs        *needsDecl
+	image        val[string]
+	shell        shellDecl
+	environment  val[string]
+	concurrency  *concurrencyDecl
+	outputs      []outputDecl
+	reads        []outputRead // outputs of other tasks, in its expressions
 	env          []envDecl
 	requires     []capabilityDecl
 	timeoutMS    val[int64]
@@ -55,6 +76,8 @@ type taskDecl struct {
 type stepDecl struct {
 	name         val[string]
 	sh           val[string]
+	when         val[*Condition]
+	shell        shellDecl
 	env          []envDecl
 	dir          val[string]
 	timeoutMS    val[int64]
@@ -86,4 +109,40 @@ type retriesDecl struct {
 	exit    []val[int]
 	delayMS val[int64]
 	onSaid  bool // `on:` was written, and has something in it
+}
+
+// needsDecl is what a task waits for instead of the stages before its own.
+type needsDecl struct {
+	names []val[string]
+	at    *node
+}
+
+// outputRead is a place that reads an output: outputs, the task, the name of the output, and what is inside of it.
+type outputRead struct {
+	path []string
+	at   span
+}
+
+// inherit takes from the file's defaults what the task does not say.
+func (t *taskDecl) inherit(f *taskDecl) {
+	t.image, t.timeoutMS, t.onLost = t.image.orSaid(f.image), t.timeoutMS.orSaid(f.timeoutMS), t.onLost.orSaid(f.onLost)
+	if t.shell.at == nil {
+		t.shell = f.shell
+	}
+	if t.retries == nil {
+		t.retries = f.retries
+	}
+	for _, c := range f.requires {
+		if !slices.ContainsFunc(t.requires, func(own capabilityDecl) bool { return own.name == c.name }) {
+			t.requires = append(t.requires, c)
+		}
+	}
+}
+
+// orSaid gives the value, or the other one if the file does not say it.
+func (v val[T]) orSaid(other val[T]) val[T] {
+	if v.at == nil {
+		return other
+	}
+	return v
 }

@@ -2,7 +2,9 @@ package pipeline
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -27,6 +29,15 @@ type decoder struct {
 	lang  language
 	steps int
 	tasks int
+
+	limits   Limits
+	exprs    *exprs
+	declared []paramDecl // the parameters of the file
+	scope    *scope      // of the file, and then of the stage that is being read
+	dynamic  bool        // the file has expressions or conditions
+
+	paramsUsed  map[string]bool
+	outputsRead []outputRead
 }
 
 // decodeObject reads a mapping by its table. What it gives is as complete as the file is right.
@@ -44,6 +55,12 @@ func decodeObject[T any](d *decoder, o object[T], n *node) T {
 		o.keys[i].set(d, &out, p.key, p.value)
 	}
 	return out
+}
+
+// defaults reads what tasks have that do not say it themselves.
+func (d *decoder) defaults(n *node) taskDecl {
+	body, _ := d.open(n, d.scope)
+	return decodeObject(d, d.lang.defaults, body)
 }
 
 func (o object[T]) names() []string {
@@ -125,6 +142,32 @@ func (d *decoder) str(n *node, what string) (val[string], bool) {
 	return val[string]{n.text, n}, true
 }
 
+// number reads a decimal number.
+func (d *decoder) number(n *node, what string) val[float64] {
+	if !d.want(n, numberKind, what) {
+		return val[float64]{}
+	}
+	v, err := strconv.ParseFloat(n.text, 64)
+	if err != nil || !decimalText.MatchString(n.text) {
+		d.add(wrongType, n.at, "%s must be a decimal number, and this is %s", what, shorten(n.text, 40))
+		return val[float64]{}
+	}
+	return val[float64]{v, n}
+}
+
+// pattern reads a regular expression.
+func (d *decoder) pattern(n *node) val[string] {
+	v, ok := d.str(n, "a pattern")
+	if !ok {
+		return v
+	}
+	if _, err := regexp.Compile(v.v); err != nil {
+		d.add(badParam, n.at, "%q is not a regular expression: %s", shorten(v.v, 40), strings.TrimPrefix(err.Error(), "error parsing regexp: "))
+		return val[string]{}
+	}
+	return v
+}
+
 // boolean reads true or false.
 func (d *decoder) boolean(n *node, what string) val[bool] {
 	if n.kind == stringKind && d.hasExpr(n) || !d.want(n, boolKind, what) {
@@ -133,13 +176,13 @@ func (d *decoder) boolean(n *node, what string) val[bool] {
 	return val[bool]{strings.EqualFold(n.text, "true"), n}
 }
 
-// hasExpr refuses "${{": a later version gives it a meaning, and until then it must not pass as text.
+// hasExpr refuses "${{" where no expressions are worked out: it must not pass as text.
 func (d *decoder) hasExpr(n *node) bool {
 	i := strings.Index(n.text, "${{")
-	if i < 0 {
+	if i < 0 || n.filled {
 		return false
 	}
-	d.add(exprInData, d.inText(n, i, len("${{")), "expressions (${{ … }}) are not supported yet by this version of Otto").
+	d.add(exprInData, d.inText(n, i, len("${{")), "an expression (${{ … }}) cannot be used here").
 		Suggestion = "write the value itself"
 	return true
 }

@@ -20,7 +20,7 @@ func readFile(t *testing.T, path string) []byte {
 func TestExamples(t *testing.T) {
 	t.Parallel()
 	for _, path := range glob(t, "../examples/*/Ottofile.yaml") {
-		if plan, diags := Compile(File{Name: path, Data: readFile(t, path)}); plan == nil || len(diags) > 0 {
+		if plan, diags := Compile(File{Name: path, Data: readFile(t, path)}, Facts{}); plan == nil || len(diags) > 0 {
 			t.Errorf("%s", diags)
 		}
 	}
@@ -50,7 +50,7 @@ func TestReference(t *testing.T) {
 				text = strings.Replace(frame, "%s", indent+strings.ReplaceAll(strings.TrimSpace(rest), "\n", "\n"+indent), 1)
 			}
 		}
-		if plan, diags := Compile(File{Name: "docs/ottofile.md", Data: []byte(text)}); plan == nil || len(diags) > 0 {
+		if plan, diags := Compile(File{Name: "docs/ottofile.md", Data: []byte(text)}, Facts{}); plan == nil || len(diags) > 0 {
 			t.Errorf("the example\n%s\ngives:\n%s", text, diags)
 		}
 	}
@@ -62,7 +62,9 @@ func TestReferenceIsComplete(t *testing.T) {
 	doc := string(readFile(t, "../docs/ottofile.md"))
 	l := newLanguage()
 	var keys []string
-	for _, names := range [][]string{l.file.names(), l.stage.names(), l.task.names(), l.step.names(), l.retries.names()} {
+	for _, names := range [][]string{l.file.names(), l.stage.names(), l.task.names(), l.step.names(), l.retries.names(), l.param.names(),
+		l.triggers.names(), l.schedule.names(), l.environment.names(), l.concurrency.names(), filterObject("push").names(), filterObject("pull_request").names(),
+		filterObject("tag").names(), filterObject("upstream").names(), l.protection.names()} {
 		keys = append(keys, names...)
 	}
 	for _, k := range keys {

@@ -5,6 +5,7 @@ type Facts struct {
 	Event  Event
 	Params map[string]any // as given; texts are read by the type of their declaration
 	Tree   Tree           // nil: nothing is known of the source
+	Limits Limits
 }
 
 // Event is what asks for a run.

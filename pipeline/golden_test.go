@@ -1,8 +1,12 @@
 package pipeline
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"flag"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -57,7 +61,53 @@ func compileExample(t *testing.T, a *txtar.Archive) (*Plan, Diagnostics) {
 	if model {
 		return FromModel(f.Data)
 	}
-	return Compile(f)
+	return Compile(f, exampleFacts(t, a))
+}
+
+// exampleFacts reads the file "facts.json" of an example: the event, and the parameters that are given. The example's files
+// are the source.
+func exampleFacts(t *testing.T, a *txtar.Archive) Facts {
+	t.Helper()
+	tree := treeOf{}
+	facts := Facts{Tree: tree}
+	for _, x := range a.Files {
+		tree[x.Name] = x.Data
+		if x.Name != "facts.json" {
+			continue
+		}
+		d := json.NewDecoder(bytes.NewReader(x.Data))
+		d.DisallowUnknownFields()
+		said := struct {
+			Event  *Event
+			Params *map[string]any
+			Limits *Limits
+		}{&facts.Event, &facts.Params, &facts.Limits}
+		if err := d.Decode(&said); err != nil {
+			t.Fatalf("facts.json: %v", err)
+		}
+	}
+	return facts
+}
+
+// treeOf is a source that a test has written down.
+type treeOf map[string][]byte
+
+func (f treeOf) ReadFile(path string) ([]byte, error) {
+	data, ok := f[path]
+	if !ok {
+		return nil, fmt.Errorf("open %s: %w", path, fs.ErrNotExist)
+	}
+	return data, nil
+}
+
+func (f treeOf) Digests(selected func(string) bool) (map[string]string, error) {
+	out := map[string]string{}
+	for path, data := range f {
+		if selected(path) {
+			out[path] = fmt.Sprintf("sha256:%x", sha256.Sum256(data))
+		}
+	}
+	return out, nil
 }
 
 // golden compares a file of an example with what was seen, or writes it.

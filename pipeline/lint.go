@@ -21,10 +21,8 @@ const (
 // it. None is an error: the shell on the agent knows more than our parser, and people know more than a rule.
 func lintFile(r *report, f *fileDecl, p *Plan) {
 	l := linter{report: r, known: map[string][]finding{}}
-	l.steps(f.steps)
-	for _, s := range slices.Concat(f.stages, f.always) {
-		l.steps(s.task.steps)
-		for _, t := range s.tasks {
+	for _, s := range slices.Concat(f.stages, f.onFailure, f.always) {
+		for _, t := range s.listing() {
 			l.steps(t.steps)
 		}
 	}

@@ -77,7 +77,7 @@ func TestLongScripts(t *testing.T) {
 		{strings.Repeat("      ./x\n", 21), true},
 		{strings.Repeat("      ./x\n\n      # why\n", 20), false},
 	} {
-		_, diags := Compile(File{Name: "Ottofile.yaml", Data: []byte("steps:\n  - sh: |\n" + c.lines)})
+		_, diags := Compile(File{Name: "Ottofile.yaml", Data: []byte("steps:\n  - sh: |\n" + c.lines)}, Facts{})
 		if long := len(diags) == 1 && diags[0].Code == longScript; long != c.long {
 			t.Errorf("%d lines give: %s", strings.Count(c.lines, "\n"), diags)
 		}
@@ -98,7 +98,7 @@ func TestTimeouts(t *testing.T) {
 		for i := range c.without {
 			fmt.Fprintf(&b, without, i)
 		}
-		_, diags := Compile(File{Name: "Ottofile.yaml", Data: []byte(b.String())})
+		_, diags := Compile(File{Name: "Ottofile.yaml", Data: []byte(b.String())}, Facts{})
 		if len(diags) != c.want {
 			t.Errorf("%d with and %d without a timeout give:\n%s", c.with, c.without, diags)
 		}
@@ -113,7 +113,7 @@ func TestTimeouts(t *testing.T) {
 // Our own Ottofile has none of the habits that we advise against.
 func TestOwnOttofile(t *testing.T) {
 	t.Parallel()
-	if _, diags := Compile(File{Name: "Ottofile.yaml", Data: readFile(t, "../Ottofile.yaml")}); len(diags) > 0 {
+	if _, diags := Compile(File{Name: "Ottofile.yaml", Data: readFile(t, "../Ottofile.yaml")}, Facts{}); len(diags) > 0 {
 		t.Error(diags)
 	}
 }
@@ -143,7 +143,7 @@ func TestAllowComments(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			_, diags := Compile(File{Name: "Ottofile.yaml", Data: []byte(c.file)})
+			_, diags := Compile(File{Name: "Ottofile.yaml", Data: []byte(c.file)}, Facts{})
 			var got []Code
 			for _, d := range diags {
 				got = append(got, d.Code)

@@ -13,6 +13,13 @@ const (
 	noteStageTask   = "a stage with steps is one task"
 	noteStageName   = "a stage without a name is named after its mode and place"
 	noteStepName    = "a step without a name is named after the first line of its script"
+	noteParam       = "a parameter without a default is empty, false or 0 unless it is given"
+	noteLegs        = "the legs of a matrix run together"
+	noteImage       = "an image needs an agent with docker"
+	noteDeploys     = "a task that deploys is not tried again by itself when its agent is lost"
+	noteGroup       = "a task that deploys is in the group of its environment"
+	noteOneAtOnce   = "one task of a group runs at once unless it says otherwise"
+	noteWait        = "a task waits for room in its group unless it says otherwise"
 	noteTasksMode   = "tasks run one after the other unless the mode says otherwise"
 	noteTaskTimeout = "a task may take 1h unless it says otherwise"
 	noteOnLost      = "a task whose agent is lost is tried again unless it says otherwise"
@@ -26,7 +33,11 @@ const stepNameWidth = 60
 // lowering turns declarations into a plan, and notes the origin of each value beside it.
 type lowering struct {
 	*report
-	origins origins
+	origins      origins
+	inputs       *Inputs
+	given        map[string]any // parameters
+	trigger      Trigger
+	environments map[string]*environmentDecl
 }
 
 func newLowering(r *report) *lowering {
@@ -35,44 +46,104 @@ func newLowering(r *report) *lowering {
 
 func (l *lowering) plan(f *fileDecl) *Plan {
 	o := &l.origins
-	p := &Plan{Version: PlanVersion, Stages: []Stage{}}
+	p := &Plan{Version: PlanVersion, Inputs: l.inputs, Trigger: l.trigger, Stages: []Stage{}}
 	o.fallback("/version", originDefault, noteVersion)
 	if f.name.at != nil {
 		p.Name = f.name.v
 		o.say("/name", f.name.at)
 	}
+	l.params(f)
+	l.environments = map[string]*environmentDecl{}
+	for i, e := range f.environments {
+		l.environments[e.name] = &f.environments[i]
+	}
 	if len(f.steps) > 0 {
-		p.Stages = append(p.Stages, l.main(f))
+		f.stages = []stageDecl{l.main(f)}
 	}
 	names := map[string]bool{}
-	for _, s := range slices.Concat(f.stages, f.always) {
+	for _, s := range slices.Concat(f.stages, f.onFailure, f.always) {
 		names[s.stage.or(s.name.v)] = true
 	}
-	for _, s := range f.stages {
-		p.Stages = append(p.Stages, l.stage(f, &s, len(p.Stages), names))
-	}
-	for _, s := range f.always {
-		ptr := pointer("/stages", len(p.Stages))
-		stage := l.stage(f, &s, len(p.Stages), names)
-		stage.Always = true
-		if _, said := o.at[ptr+"/always"]; !said {
-			o.say(ptr+"/always", f.alwaysAt)
+	g := &graph{report: l.report, named: map[string][]*placed{}}
+	for _, part := range []struct {
+		stages []stageDecl
+		at     *node
+		field  string
+	}{{f.stages, nil, ""}, {f.onFailure, f.onFailureAt, "/on_failure"}, {f.always, f.alwaysAt, "/always"}} {
+		for i := range part.stages {
+			n := len(p.Stages)
+			s := l.stage(f, &part.stages[i], n, names)
+			s.OnFailure, s.Always = part.field == "/on_failure", s.Always || part.field == "/always"
+			if ptr := pointer("/stages", n) + part.field; part.at != nil && o.at[ptr] == (Origin{}) {
+				o.say(ptr, part.at)
+			}
+			p.Stages = append(p.Stages, s)
+			l.place(g, p.Stages, n, part.stages[i].listing())
 		}
-		p.Stages = append(p.Stages, stage)
 	}
+	g.resolve(o)
+	g.checkReads()
 	p.Origins = o.at
 	return p
 }
 
+// params notes where the values of parameters come from.
+func (l *lowering) params(f *fileDecl) {
+	for _, p := range f.params {
+		ptr := "/inputs/params/" + escape(p.name.text)
+		_, given := l.given[p.name.text]
+		for _, leaf := range leaves(ptr, l.inputs.Params[p.name.text]) {
+			switch {
+			case given:
+				l.origins.at[leaf] = Origin{Kind: originGiven}
+			case p.fallback != nil:
+				l.origins.say(leaf, p.fallback)
+			default:
+				l.origins.fallback(leaf, originDefault, noteParam)
+			}
+		}
+	}
+}
+
+// leaves lists the pointers of a value's scalars; parameters nest no deeper than a list.
+func leaves(ptr string, v any) []string {
+	items, ok := v.([]any)
+	if !ok {
+		return []string{ptr}
+	}
+	out := make([]string, 0, len(items))
+	for i := range items {
+		out = append(out, pointer(ptr, i))
+	}
+	return out
+}
+
+// place notes the tasks of a stage for the graph.
+func (l *lowering) place(g *graph, stages []Stage, n int, decls []*taskDecl) {
+	g.stages = stages
+	for i := range stages[n].Tasks {
+		g.add(&placed{task: &stages[n].Tasks[i], decl: decls[i], stage: n, index: i})
+	}
+}
+
+// listing gives the tasks of a stage, however it is written.
+func (s *stageDecl) listing() []*taskDecl {
+	if s.listed == nil && !s.isLegs {
+		return []*taskDecl{&s.task}
+	}
+	out := make([]*taskDecl, 0, len(s.tasks))
+	for i := range s.tasks {
+		out = append(out, &s.tasks[i])
+	}
+	return out
+}
+
 // main is the stage of a file that has steps only.
-func (l *lowering) main(f *fileDecl) Stage {
+func (l *lowering) main(f *fileDecl) stageDecl {
 	o := &l.origins
 	o.fallback("/stages/0/name", originConvention, noteMain)
-	o.fallback("/stages/0/mode", originConvention, noteStageTask)
 	o.fallback("/stages/0/tasks/0/name", originConvention, noteMain)
-	t := l.task(f, &taskDecl{steps: f.steps}, "/stages/0/tasks/0")
-	t.Name = "main"
-	return Stage{Name: "main", Mode: Linear, Tasks: []Task{t}}
+	return stageDecl{stage: val[string]{v: "main"}, task: taskDecl{name: val[string]{v: "main"}, steps: f.steps}}
 }
 
 func (l *lowering) stage(f *fileDecl, s *stageDecl, n int, names map[string]bool) Stage {
@@ -80,9 +151,14 @@ func (l *lowering) stage(f *fileDecl, s *stageDecl, n int, names map[string]bool
 	out := Stage{Mode: Linear, Always: s.always.v, Tasks: []Task{}}
 	o.sayIf(ptr+"/always", s.always.at, s.always.v)
 	switch {
+	case s.isLegs:
+		out.Mode = Parallel
+		o.fallback(ptr+"/mode", originConvention, noteLegs)
 	case s.listed == nil:
 		o.fallback(ptr+"/mode", originConvention, noteStageTask)
-		out.Tasks = append(out.Tasks, l.task(f, &s.task, ptr+"/tasks/0"))
+		if s.when.at != nil { // what the stage says, its task does
+			s.task.when, s.when = s.when, val[*Condition]{}
+		}
 	case s.form.at != nil:
 		out.Mode = s.form.v
 		o.say(ptr+"/mode", s.form.at)
@@ -92,8 +168,13 @@ func (l *lowering) stage(f *fileDecl, s *stageDecl, n int, names map[string]bool
 	default:
 		o.fallback(ptr+"/mode", originDefault, noteTasksMode)
 	}
-	for i := range s.tasks {
-		out.Tasks = append(out.Tasks, l.task(f, &s.tasks[i], pointer(ptr+"/tasks", i)))
+	out.When = l.condition(ptr, s.when)
+	for i, t := range s.listing() {
+		if t.needs == nil {
+			t.needs = s.needs
+		}
+		t.inherit(&f.defaults)
+		out.Tasks = append(out.Tasks, l.task(f, t, out.When, pointer(ptr+"/tasks", i)))
 	}
 	switch {
 	case s.stage.at != nil:
@@ -102,11 +183,22 @@ func (l *lowering) stage(f *fileDecl, s *stageDecl, n int, names map[string]bool
 	case s.name.at != nil:
 		out.Name = s.name.v
 		o.say(ptr+"/name", s.name.at)
+	case s.stage.v != "":
+		out.Name = s.stage.v // its rule is noted
 	default:
 		out.Name = freeName(fmt.Sprintf("%s %d", out.Mode, n+1), names)
 		o.fallback(ptr+"/name", originConvention, noteStageName)
 	}
 	return out
+}
+
+// condition puts a condition into the plan.
+func (l *lowering) condition(ptr string, when val[*Condition]) *Condition {
+	if when.v == nil {
+		return nil
+	}
+	l.origins.say(ptr+"/when/expr", when.at)
+	return when.v
 }
 
 // freeName adds a mark to a name that somebody has written elsewhere.
@@ -115,101 +207,6 @@ func freeName(name string, taken map[string]bool) string {
 		name += "'"
 	}
 	return name
-}
-
-func (l *lowering) task(f *fileDecl, t *taskDecl, ptr string) Task {
-	o := &l.origins
-	out := Task{
-		Name: t.name.v, TimeoutMS: t.timeoutMS.or(defaultTaskTimeout.Milliseconds()), AllowFailure: t.allowFailure.v,
-		Always: t.always.v, OnLost: t.onLost.or(OnLostRetry), Steps: []Step{},
-	}
-	if t.name.at != nil {
-		o.say(ptr+"/name", t.name.at)
-	}
-	out.Env = l.env(ptr+"/env", f.env, t.env)
-	for _, c := range t.requires {
-		if out.Requires == nil {
-			out.Requires = map[string]any{}
-		}
-		out.Requires[c.name] = c.value.v
-		o.say(ptr+"/requires/"+escape(c.name), c.value.at)
-	}
-	o.sayOr(ptr+"/timeout_ms", t.timeoutMS.at, noteTaskTimeout)
-	o.sayOr(ptr+"/on_lost", t.onLost.at, noteOnLost)
-	o.sayIf(ptr+"/allow_failure", t.allowFailure.at, t.allowFailure.v)
-	o.sayIf(ptr+"/always", t.always.at, t.always.v)
-	out.Retries = l.retries(t.retries, ptr+"/retries")
-	for i := range t.steps {
-		out.Steps = append(out.Steps, l.step(f, t, &t.steps[i], pointer(ptr+"/steps", i)))
-	}
-	return out
-}
-
-// env merges variables; the later layer wins.
-func (l *lowering) env(ptr string, layers ...[]envDecl) map[string]string {
-	var out map[string]string
-	for _, layer := range layers {
-		for _, e := range layer {
-			if out == nil {
-				out = map[string]string{}
-			}
-			out[e.name] = e.value.v
-			l.origins.say(ptr+"/"+escape(e.name), e.value.at)
-		}
-	}
-	return out
-}
-
-func (l *lowering) retries(r *retriesDecl, ptr string) *Retries {
-	if r == nil {
-		return nil
-	}
-	o := &l.origins
-	out := &Retries{Limit: r.limit.v, On: []string{}, DelayMS: r.delayMS.v}
-	o.say(ptr+"/limit", r.limit.at)
-	for i, on := range r.on {
-		out.On = append(out.On, on.v)
-		o.say(pointer(ptr+"/on", i), on.at)
-	}
-	for i, exit := range r.exit {
-		out.Exit = append(out.Exit, exit.v)
-		o.say(pointer(ptr+"/exit", i), exit.at)
-	}
-	if !r.onSaid {
-		for i, on := range defaultRetryOn() {
-			out.On = append(out.On, on)
-			o.fallback(pointer(ptr+"/on", i), originDefault, noteRetryOn)
-		}
-	}
-	if r.delayMS.at != nil {
-		o.say(ptr+"/delay_ms", r.delayMS.at)
-	}
-	return out
-}
-
-func (l *lowering) step(f *fileDecl, t *taskDecl, s *stepDecl, ptr string) Step {
-	o := &l.origins
-	out := Step{
-		Name: s.name.v, Sh: s.sh.v, Dir: s.dir.v, TimeoutMS: s.timeoutMS.v, AllowFailure: s.allowFailure.v, Always: s.always.v,
-	}
-	o.say(ptr+"/sh", s.sh.at)
-	if s.name.at != nil {
-		o.say(ptr+"/name", s.name.at)
-	} else {
-		out.Name = stepName(s.sh.v)
-		o.fallback(ptr+"/name", originConvention, noteStepName)
-	}
-	out.Env = l.env(ptr+"/env", s.env)
-	o.sayIf(ptr+"/dir", s.dir.at, s.dir.v != "")
-	o.sayIf(ptr+"/timeout_ms", s.timeoutMS.at, s.timeoutMS.v > 0)
-	o.sayIf(ptr+"/allow_failure", s.allowFailure.at, s.allowFailure.v)
-	o.sayIf(ptr+"/always", s.always.at, s.always.v)
-	out.ExitCodes, s.remapsTwo = l.exits(ptr+"/exit_codes", f.exits, t.exits, s.exits)
-	if most := t.timeoutMS.or(defaultTaskTimeout.Milliseconds()); s.timeoutMS.v > most {
-		l.add(uselessRule, s.timeoutMS.at.at, "the step may take longer than its task, which ends it before").
-			Suggestion = "raise the timeout of the task"
-	}
-	return out
 }
 
 // exits merges what exit codes mean; the innermost layer wins. It tells whether any layer speaks about code 2.

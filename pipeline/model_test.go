@@ -72,7 +72,7 @@ func TestModelReadsBackTheSame(t *testing.T) {
 
 func TestModelOfAnOttofile(t *testing.T) {
 	t.Parallel()
-	plan, diags := Compile(File{Name: "Ottofile.yaml", Data: []byte("stages: [{stage: a, steps: [{sh: \"printf '%s\\\\n' 'x'\"}]}]")})
+	plan, diags := Compile(File{Name: "Ottofile.yaml", Data: []byte("stages: [{stage: a, steps: [{sh: \"printf '%s\\\\n' 'x'\"}]}]")}, Facts{})
 	if plan == nil {
 		t.Fatal(diags)
 	}

@@ -16,6 +16,11 @@ type node struct {
 	items []*node
 	size  int // nodes below and including this one, aliases expanded
 	bytes int // text below and including this one, aliases expanded
+
+	dynamic bool       // an expression or a condition is in it or below it
+	filled  bool       // an expression gave it: "${{" in it is text
+	late    string     // CEL that gives the text once the run gets there
+	cond    *Condition // of a `when` that has been worked out
 }
 
 // pair is an entry of a mapping.

@@ -1,6 +1,8 @@
 package pipeline
 
 import (
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -18,12 +20,41 @@ const (
 	originModel      = "model"
 	originDefault    = "default"
 	originConvention = "convention"
+	originGiven      = "given" // by whoever asked for the run
 )
+
+// noteExpr is the note of a value that an expression gave.
+const noteExpr = "by the expression there"
 
 // say notes that the file says the value, and where.
 func (o *origins) say(ptr string, n *node) {
-	o.at[ptr] = Origin{Kind: o.kind, File: o.file, Line: n.at.line, Column: n.at.column}
+	origin := Origin{Kind: o.kind, File: o.file, Line: n.at.line, Column: n.at.column}
+	if n.filled {
+		origin.Note = noteExpr
+	}
+	o.at[ptr] = origin
 }
+
+// sayAll notes the place of each value below a pointer.
+func sayAll(o *origins, ptr string, v any, n *node) {
+	switch v := v.(type) {
+	case map[string]any:
+		for key, inner := range v {
+			sayAll(o, ptr+"/"+escape(key), inner, n)
+		}
+	case []any:
+		for i, inner := range v {
+			sayAll(o, pointer(ptr, i), inner, n)
+		}
+	default:
+		o.at[ptr] = Origin{Kind: o.kind, File: o.file, Line: n.at.line, Column: n.at.column, Note: noteMatrix}
+	}
+}
+
+// noteMatrix is the note of the values of a leg.
+const noteMatrix = "by the matrix of this task"
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
 // sayIf notes a value only if it stands in the plan: what is false or empty is left out of its JSON.
 func (o *origins) sayIf(ptr string, n *node, present bool) {

@@ -33,6 +33,14 @@ func checkOrigins(t *testing.T, a *txtar.Archive, plan *Plan) {
 			if o.Note == "" || o.Line != 0 {
 				t.Errorf("%s: a rule without its note, or with a place: %+v", ptr, o)
 			}
+		case o.Kind == originGiven:
+			if !strings.HasPrefix(ptr, "/inputs/params/") {
+				t.Errorf("%s is said to be given", ptr)
+			}
+		case o.Note == noteExpr || o.Note == noteMatrix:
+			if here := textAt(text, o); o.File != f.Name || here == "" {
+				t.Errorf("%s comes from nowhere: %+v", ptr, o)
+			}
 		case o.File != f.Name:
 			t.Errorf("%s comes from %q", ptr, o.File)
 		default:
@@ -57,9 +65,17 @@ func planLeaves(t *testing.T, plan *Plan) map[string]any {
 		t.Fatal(err)
 	}
 	leaves := map[string]any{}
-	walkJSON(tree, "", func(ptr string, v any) { leaves[ptr] = v })
+	walkJSON(tree, "", func(ptr string, v any) {
+		if !workedOut.MatchString(ptr) {
+			leaves[ptr] = v
+		}
+	})
 	return leaves
 }
+
+// workedOut are the values that planning makes of others, and the facts, which nobody has to look for: they stand beside what
+// they come from.
+var workedOut = regexp.MustCompile(`^/inputs/(event|hashes)/|^/trigger/|/when/(verdict|residual|saw/.*)$|/tasks/\d+/(omitted|later/\d+/\w+)$|/steps/\d+/omitted$`)
 
 func walkJSON(v any, ptr string, leaf func(ptr string, v any)) {
 	switch v := v.(type) {

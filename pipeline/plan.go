@@ -158,11 +158,11 @@ type Step struct {
 
 // Origin is where a value of the plan comes from.
 type Origin struct {
-	Kind   string `json:"kind"` // file, default, convention or model
+	Kind   string `json:"kind"` // file, default, convention, given or model
 	File   string `json:"file,omitempty"`
 	Line   int    `json:"line,omitempty"`   // from 1
 	Column int    `json:"column,omitempty"` // from 1, in characters
-	Note   string `json:"note,omitempty"`   // the rule, for defaults and conventions; how a step was posted, for models
+	Note   string `json:"note,omitempty"`   // the rule, for defaults and conventions; how a value came to stand there, for others
 }
 
 // Encode gives the plan's canonical bytes and their digest, "sha256:" and 64 hex digits.

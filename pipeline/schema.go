@@ -51,7 +51,7 @@ func stageSchema(l language) *jsonschema.Schema {
 	lists := []string{"parallel", "fanout", "linear"}
 	var taskOnly []string
 	for _, name := range l.task.names() {
-		if name != "task" && name != "always" {
+		if name != "task" && name != "always" && name != "when" && name != "needs" {
 			taskOnly = append(taskOnly, name)
 		}
 	}
@@ -162,7 +162,7 @@ func retryOnType() *jsonschema.Schema {
 }
 
 func retriesType() *jsonschema.Schema {
-	return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{limitType(), withRequired(objectSchema(retriesObject()), "limit")}}
+	return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{orExpr(limitType)(), withRequired(objectSchema(retriesObject()), "limit")}}
 }
 
 func onLostType() *jsonschema.Schema {

@@ -90,7 +90,7 @@ func TestSchemaAgrees(t *testing.T) {
 
 func agree(t *testing.T, s *jsonschema.Schema, name string, data []byte) {
 	t.Helper()
-	_, diags := Compile(File{Name: "Ottofile.yaml", Data: data})
+	_, diags := Compile(File{Name: "Ottofile.yaml", Data: data}, Facts{})
 	visible := false
 	for _, d := range diags {
 		visible = visible || schemaSees(d.Code)

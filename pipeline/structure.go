@@ -1,9 +1,11 @@
 package pipeline
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // The bounds of a plan: beyond them, a run cannot be shown, and its tables are no longer quick.
@@ -19,12 +21,80 @@ func (d *decoder) stageList(k, n *node) []stageDecl {
 }
 
 func (d *decoder) stage(n *node) stageDecl {
-	s := decodeObject(d, d.lang.stage, n)
-	s.task.name = s.stage
+	outer := d.scope
+	defer func() { d.scope = outer }()
+	from := len(d.outputsRead)
+	if _, isLegs := n.find("matrix"); isLegs && !isGroup(n) {
+		return d.legsOfStage(n)
+	}
+	body, inner := d.open(n, outer)
+	reads := slices.Clone(d.outputsRead[from:])
+	d.scope = inner
+	s := decodeObject(d, d.lang.stage, body)
+	s.task.name, s.task.reads = s.stage, reads
+	for i := range s.tasks {
+		s.tasks[i].reads = append(s.tasks[i].reads, reads...)
+	}
 	if n.kind == mappingKind && d.allKnown(n, d.lang.stage.names()) {
 		d.checkStage(n, &s)
 	}
 	return s
+}
+
+// isGroup tells whether a stage is written as a list of tasks.
+func isGroup(n *node) bool {
+	for _, list := range []string{"parallel", "fanout", "linear", "tasks"} {
+		if _, ok := n.find(list); ok {
+			return true
+		}
+	}
+	return false
+}
+
+// legsOfStage reads a stage that is one task for each leg of a matrix.
+func (d *decoder) legsOfStage(n *node) stageDecl {
+	legs, _ := d.legs(n, d.scope)
+	var s stageDecl
+	for i, l := range legs {
+		from := len(d.outputsRead)
+		body, _ := d.open(n, d.scope.with(nameMatrix, l.values))
+		one := decodeObject(d, d.lang.stage, body)
+		one.task.name, one.task.reads = one.stage, slices.Clone(d.outputsRead[from:])
+		one.task.when, one.task.needs = one.when, one.needs
+		if i == 0 {
+			s = one
+			if n.kind == mappingKind && d.allKnown(n, d.lang.stage.names()) {
+				d.checkStage(n, &s)
+			}
+		}
+		d.nameLeg(&one.task, l, n)
+		s.tasks = append(s.tasks, one.task)
+		if !d.countTask(n) {
+			break
+		}
+	}
+	s.isLegs, s.when, s.needs = true, val[*Condition]{}, nil
+	return s
+}
+
+// nameLeg names the task of a leg after its values, unless its name is written with them.
+func (d *decoder) nameLeg(t *taskDecl, l leg, n *node) {
+	t.matrix, t.base = l.values, t.name.v
+	if t.name.at == nil || t.name.at.filled {
+		return
+	}
+	t.name.v = fmt.Sprintf("%s (%s)", t.base, l.label)
+	if utf8.RuneCountInString(t.name.v) > maxName {
+		d.add(badName, t.name.at.at, "the leg (%s) makes the name of its task longer than %d characters", shorten(l.label, 60), maxName).
+			Suggestion = fmt.Sprintf("name it yourself:  task: %s ${{ matrix.%s }}", shorten(t.base, 30), first(sortedKeys(l.values)))
+	}
+}
+
+func first(list []string) string {
+	if len(list) == 0 {
+		return "NAME"
+	}
+	return list[0]
 }
 
 // allKnown tells whether a mapping has only these keys. What an object lacks is noted only then: usually it is there,
@@ -43,7 +113,7 @@ func (d *decoder) form(s *stageDecl, m Mode, k, v *node) {
 	if m != "" {
 		s.form = val[Mode]{m, k}
 	}
-	d.list(v, strconv.Quote(k.text), func(item *node) { s.tasks = append(s.tasks, d.task(item)) })
+	d.list(v, strconv.Quote(k.text), func(item *node) { s.tasks = append(s.tasks, d.task(item)...) })
 	if v.kind == listKind && len(v.items) == 0 {
 		d.add(nothingToRun, k.at, "the stage has no tasks").Suggestion = "add a task, or remove the stage"
 	}
@@ -68,7 +138,7 @@ func (d *decoder) checkStage(n *node, s *stageDecl) {
 		case p.key.text == "steps":
 			d.add(conflictingKeys, p.key.at, `a stage has steps or tasks: "steps" and %q exclude each other`, s.listed.text).
 				Suggestion = "make the steps a task of their own"
-		case p.key.text != "always" && slices.Contains(d.lang.task.names(), p.key.text):
+		case p.key.text != "always" && p.key.text != "when" && p.key.text != "needs" && slices.Contains(d.lang.task.names(), p.key.text):
 			d.add(misplacedKey, p.key.at, "%q belongs in a task, and this stage is a list of tasks", p.key.text).
 				Suggestion = "write it in each task that needs it"
 		}
@@ -108,14 +178,40 @@ func (d *decoder) checkSteps(p pair, owner string) {
 	}
 }
 
-func (d *decoder) task(n *node) taskDecl {
+// task reads a task, or one for each leg of its matrix.
+func (d *decoder) task(n *node) []taskDecl {
+	legs, has := d.legs(n, d.scope)
+	if !has {
+		if !d.countTask(n) {
+			return nil
+		}
+		return []taskDecl{d.oneTask(n, d.scope)}
+	}
+	var out []taskDecl
+	for _, l := range legs {
+		if !d.countTask(n) {
+			break
+		}
+		t := d.oneTask(n, d.scope.with(nameMatrix, l.values))
+		d.nameLeg(&t, l, n)
+		out = append(out, t)
+	}
+	return out
+}
+
+// countTask counts a task, and says whether the file may have it.
+func (d *decoder) countTask(n *node) bool {
 	if d.tasks++; d.tasks == maxTasks+1 {
 		d.add(tooMuch, n.at, "the file has more than %d tasks", maxTasks)
 	}
-	if d.tasks > maxTasks {
-		return taskDecl{}
-	}
-	t := decodeObject(d, d.lang.task, n)
+	return d.tasks <= maxTasks
+}
+
+func (d *decoder) oneTask(n *node, s *scope) taskDecl {
+	from := len(d.outputsRead)
+	body, _ := d.open(n, s)
+	t := decodeObject(d, d.lang.task, body)
+	t.reads = slices.Clone(d.outputsRead[from:])
 	if n.kind != mappingKind || !d.allKnown(n, d.lang.task.names()) {
 		return t
 	}
@@ -187,7 +283,7 @@ func (d *decoder) checkFile(root *node, f *fileDecl) {
 			Suggestion = "make the steps a stage: {stage: NAME, steps: […]}"
 	case hasSteps:
 		d.checkSteps(steps, "the file")
-	case hasStages && stages.value.kind == listKind && len(stages.value.items) == 0 && len(f.always) == 0:
+	case hasStages && stages.value.kind == listKind && len(stages.value.items) == 0 && len(f.always) == 0 && len(f.onFailure) == 0:
 		d.add(emptyPlan, stages.key.at, "there are no stages: a run succeeds at once")
 	case !hasStages && d.allKnown(root, d.lang.file.names()):
 		d.add(missingKey, root.at, "the file says nothing to run").Suggestion = smallestOttofile
@@ -198,13 +294,15 @@ func (d *decoder) checkFile(root *node, f *fileDecl) {
 // checkNames refuses names that stand for two things: people and commands tell tasks and stages apart by them.
 func (d *decoder) checkNames(f *fileDecl) {
 	stages, tasks := map[string]*node{}, map[string]*node{}
-	for _, s := range slices.Concat(f.stages, f.always) {
+	for _, s := range slices.Concat(f.stages, f.onFailure, f.always) {
 		label := s.stage
 		if label.at == nil {
 			label = s.name
 		}
 		if s.listed == nil {
-			d.unique(tasks, "task", s.task.name)
+			if !s.isLegs {
+				d.unique(tasks, "task", s.task.name)
+			}
 			// The stage has the name of its task: one mistake is noted once.
 			if label.at != nil && tasks[label.v] != label.at {
 				continue

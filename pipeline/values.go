@@ -20,6 +20,9 @@ func (d *decoder) name(n *node, what string) val[string] {
 	if !ok {
 		return v
 	}
+	if n.filled {
+		v.v = strings.TrimSpace(v.v) // a value that is empty leaves the space before it
+	}
 	switch {
 	case strings.TrimSpace(v.v) == "":
 		d.add(badName, n.at, "%s must not be empty", what)

@@ -58,7 +58,7 @@ func (w *world) agent(offers string) int64 {
 // plan stores the plan of an Ottofile and gives its digest.
 func (w *world) plan(ottofile string) string {
 	w.t.Helper()
-	p, ds := pipeline.Compile(pipeline.File{Name: "Ottofile.yaml", Data: []byte(ottofile)})
+	p, ds := pipeline.Compile(pipeline.File{Name: "Ottofile.yaml", Data: []byte(ottofile)}, pipeline.Facts{})
 	if ds.HasErrors() {
 		w.t.Fatal(ds)
 	}

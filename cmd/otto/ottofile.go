@@ -112,7 +112,7 @@ func noOttofile(dir string) error {
 // compile plans the file. Plans know it by its name in the tree, so that every machine gives the same digest;
 // diagnostics name it as the person did, so that an editor finds it.
 func (o *ottofile) compile() (*pipeline.Plan, pipeline.Diagnostics) {
-	plan, diagnostics := pipeline.Compile(pipeline.File{Name: o.name, Data: o.data})
+	plan, diagnostics := pipeline.Compile(pipeline.File{Name: o.name, Data: o.data}, pipeline.Facts{})
 	for i := range diagnostics {
 		if diagnostics[i].File == o.name {
 			diagnostics[i].File = o.path

@@ -1,0 +1,139 @@
+package pipeline
+
+import (
+	"fmt"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
+)
+
+// The bounds of an expression. Cost is counted in steps of evaluation, roughly a tenth of a microsecond each.
+const (
+	maxExprBytes     = 4 << 10
+	maxExprCost      = 1_000_000 // that it may have by its form, with values of the sizes below
+	maxExprSteps     = 200_000   // that one evaluation may take
+	exprTextSize     = 200       // the size that the estimate assumes of texts and lists
+	maxFunctionGlobs = 5
+)
+
+// The names that an expression may use, beside functions.
+const (
+	nameParams      = "params"
+	nameEvent       = "event"
+	nameBranch      = "branch"
+	nameTag         = "tag"
+	nameSHA         = "sha"
+	nameRef         = "ref"
+	nameMatrix      = "matrix"
+	nameEnv         = "env"
+	nameEnvironment = "environment"
+	nameOutputs     = "outputs" // of tasks before: known when the run gets there
+	nameStatus      = "status"  // of the run so far, likewise
+)
+
+func exprNames() []string {
+	return []string{nameParams, nameEvent, nameBranch, nameTag, nameSHA, nameRef, nameMatrix, nameEnv, nameEnvironment, nameOutputs, nameStatus}
+}
+
+// language of expressions: CEL with the names above, and changed and hash over the source.
+type exprs struct {
+	env      *cel.Env
+	fields   *celTypes
+	compiled map[string]*compiledExpr
+}
+
+// compiledExpr is an expression that has passed its checks, or what is wrong with it.
+type compiledExpr struct {
+	text     string
+	ast      *cel.Ast
+	program  cel.Program
+	mentions []mention
+	problems []exprProblem
+}
+
+// newExprs makes the language for a file with these parameters; files answers changed and hash.
+func newExprs(params map[string]*types.Type, files fileFunctions) (*exprs, error) {
+	fields, err := newCelTypes(params)
+	if err != nil {
+		return nil, err
+	}
+	text, dyn := cel.StringType, cel.DynType
+	options := []cel.EnvOption{
+		cel.CustomTypeProvider(fields), cel.OptionalTypes(), cel.EnableMacroCallTracking(),
+		cel.ParserExpressionSizeLimit(maxExprBytes), cel.ParserRecursionLimit(50), cel.ASTValidators(cel.ValidateRegexLiterals(), cel.ValidateComprehensionNestingLimit(2)),
+		cel.Variable(nameParams, cel.ObjectType(typeParams)), cel.Variable(nameEvent, cel.ObjectType(typeEvent)),
+		cel.Variable(nameBranch, text), cel.Variable(nameTag, text), cel.Variable(nameSHA, text), cel.Variable(nameRef, text),
+		cel.Variable(nameMatrix, cel.MapType(text, dyn)), cel.Variable(nameEnv, cel.MapType(text, text)), cel.Variable(nameEnvironment, text),
+		cel.Variable(nameOutputs, cel.MapType(text, cel.MapType(text, dyn))), cel.Variable(nameStatus, text),
+		overGlobs("changed", cel.BoolType, files.changed), overGlobs("hash", cel.StringType, files.hash),
+	}
+	env, err := cel.NewEnv(options...)
+	if err != nil {
+		return nil, fmt.Errorf("make the language of expressions: %w", err)
+	}
+	return &exprs{env: env, fields: fields, compiled: map[string]*compiledExpr{}}, nil
+}
+
+// fileFunctions answer what an expression asks of the source, for a list of globs.
+type fileFunctions struct {
+	changed func(globs []string) ref.Val
+	hash    func(globs []string) ref.Val
+}
+
+// overGlobs declares a function of one to five globs: CEL has no functions of any number.
+func overGlobs(name string, gives *cel.Type, call func([]string) ref.Val) cel.EnvOption {
+	var overloads []cel.FunctionOpt
+	var args []*cel.Type
+	for n := range maxFunctionGlobs {
+		args = append(args, cel.StringType)
+		overloads = append(overloads, cel.Overload(fmt.Sprintf("%s_%d", name, n+1), append([]*cel.Type{}, args...), gives,
+			cel.FunctionBinding(func(values ...ref.Val) ref.Val {
+				globs := make([]string, 0, len(values))
+				for _, v := range values {
+					text, ok := v.Value().(string)
+					if !ok {
+						return types.MaybeNoSuchOverloadErr(v)
+					}
+					globs = append(globs, text)
+				}
+				return call(globs)
+			})))
+	}
+	return cel.Function(name, overloads...)
+}
+
+// compile reads an expression, once for each text.
+func (x *exprs) compile(text string) *compiledExpr {
+	if known, ok := x.compiled[text]; ok {
+		return known
+	}
+	c := &compiledExpr{text: text}
+	x.compiled[text] = c
+	if len(text) > maxExprBytes {
+		c.problems = append(c.problems, exprProblem{code: exprCost, message: fmt.Sprintf("the expression has %d bytes; at most %d are read", len(text), maxExprBytes)})
+		return c
+	}
+	ast, issues := x.env.Parse(text)
+	if issues.Err() != nil {
+		c.problems = x.explain(text, issues, exprSyntax)
+		return c
+	}
+	checked, issues := x.env.Check(ast)
+	if issues.Err() != nil {
+		c.problems = x.explain(text, issues, exprType)
+		return c
+	}
+	c.ast, c.mentions = checked, mentions(checked)
+	if c.tooCostly(x.env) {
+		c.problems = append(c.problems, exprProblem{code: exprCost, message: "the expression may take too long to evaluate",
+			suggestion: "loops over loops are rarely needed: look for the value directly"})
+		return c
+	}
+	program, err := x.env.Program(checked, cel.EvalOptions(cel.OptTrackState, cel.OptPartialEval), cel.CostLimit(maxExprSteps))
+	if err != nil {
+		c.problems = append(c.problems, exprProblem{code: exprType, message: err.Error()})
+	}
+	c.program = program
+	return c
+}

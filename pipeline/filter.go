@@ -1,0 +1,62 @@
+package pipeline
+
+import (
+	"strings"
+
+	"github.com/bmatcuk/doublestar/v4"
+)
+
+// globs are patterns of names or paths, in order; the last that matches decides, and "!" in front of it says no.
+type globs []val[string]
+
+// globList reads one glob or a list of them.
+func (d *decoder) globList(n *node, what string) globs {
+	items := n.items
+	if n.kind != listKind {
+		items = []*node{n}
+	}
+	out := globs{}
+	for _, item := range items {
+		v, ok := d.str(item, what)
+		if !ok {
+			continue
+		}
+		if !doublestar.ValidatePattern(strings.TrimPrefix(v.v, "!")) || strings.Trim(v.v, "!") == "" {
+			d.add(badGlob, item.at, "%q is not a pattern", shorten(v.v, 60)).Suggestion = `write a name, or * for any part of one, ** for any parts: release/**`
+			continue
+		}
+		out = append(out, v)
+	}
+	if len(items) == 0 {
+		d.add(badGlob, n.at, "the list of %s is empty, so it would match nothing", plural(what)).Suggestion = "remove it to match all"
+	}
+	return out
+}
+
+func plural(what string) string {
+	return strings.TrimPrefix(strings.TrimPrefix(what, "a "), "the ") + "s"
+}
+
+// match tells whether a name passes. Where all patterns say no, what none of them matches passes.
+func (g globs) match(name string) bool {
+	pass := len(g) > 0
+	for _, p := range g {
+		pass = pass && strings.HasPrefix(p.v, "!")
+	}
+	for _, p := range g {
+		pattern, no := strings.CutPrefix(p.v, "!")
+		if ok, err := doublestar.Match(pattern, name); ok && err == nil {
+			pass = !no
+		}
+	}
+	return pass
+}
+
+// words lists the patterns for a message.
+func (g globs) words() string {
+	out := make([]string, 0, len(g))
+	for _, p := range g {
+		out = append(out, p.v)
+	}
+	return strings.Join(out, ", ")
+}

@@ -1,0 +1,216 @@
+package pipeline
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// maxLegs is how many legs a matrix may have, unless the settings say otherwise.
+const maxLegs = 1000
+
+// leg is one combination of a matrix.
+type leg struct {
+	values map[string]any
+	label  string // the values in the order of the axes: "1.26, linux"
+}
+
+// legs gives the combinations of an object's matrix; without one it gives none.
+func (d *decoder) legs(n *node, s *scope) (list []leg, has bool) {
+	p, has := n.find("matrix")
+	if !has {
+		return nil, false
+	}
+	m, problems := d.fill(p.value, s), len(d.report.list)
+	switch m.kind {
+	case listKind:
+		for _, item := range m.items {
+			list = append(list, d.wholeLeg(item)...)
+		}
+	case mappingKind:
+		list = d.product(m)
+	default:
+		d.want(m, mappingKind, `"matrix"`)
+		return nil, true
+	}
+	if len(list) == 0 && m.kind != brokenKind && len(d.report.list) == problems {
+		d.add(badMatrix, p.key.at, "the matrix has no legs").Suggestion = "give an axis values, as in  matrix: { go: [\"1.25\", \"1.26\"] }"
+	}
+	seen := map[string]bool{}
+	return slices.DeleteFunc(list, func(l leg) bool {
+		twice := seen[l.label]
+		if twice {
+			d.add(duplicateLeg, p.key.at, "the matrix has the leg (%s) twice", l.label).Suggestion = "remove one of them"
+		}
+		seen[l.label] = true
+		return twice
+	}), true
+}
+
+// axis is a dimension of a matrix.
+type axis struct {
+	name   string
+	values []any
+	labels []string
+}
+
+// product combines the axes, takes what exclude names away and adds what include lists.
+func (d *decoder) product(m *node) []leg {
+	var axes []axis
+	var include, exclude []*node
+	legs := []leg{{values: map[string]any{}}}
+	total := 1
+	for _, p := range m.pairs {
+		switch {
+		case p.key.text == "include" || p.key.text == "exclude":
+			if !d.want(p.value, listKind, `"`+p.key.text+`"`) {
+				continue
+			}
+			if p.key.text == "include" {
+				include = p.value.items
+			} else {
+				exclude = p.value.items
+			}
+		case !paramName.MatchString(p.key.text):
+			d.add(badMatrix, p.key.at, "%q cannot be the name of an axis", shorten(p.key.text, 60)).Suggestion = "use letters, digits and _, and no digit first"
+		default:
+			a := d.axis(p.key, p.value)
+			axes, total = append(axes, a), total*max(1, len(a.values))
+		}
+		if total > d.limits.legs() {
+			d.add(tooManyLegs, m.at, "the matrix has more than %d legs", d.limits.legs()).
+				Suggestion = "use fewer values, or exclude; an operator can raise the limit with the setting matrix_legs"
+			return nil
+		}
+	}
+	for _, a := range axes {
+		var next []leg
+		for _, l := range legs {
+			for i, v := range a.values {
+				values := maps.Clone(l.values)
+				values[a.name] = v
+				next = append(next, leg{values, strings.TrimPrefix(l.label+", "+a.labels[i], ", ")})
+			}
+		}
+		legs = next
+	}
+	if len(axes) == 0 {
+		legs = nil
+	}
+	legs = d.exclude(legs, exclude)
+	for _, n := range include {
+		legs = append(legs, d.wholeLeg(n)...)
+	}
+	return legs
+}
+
+// axis reads the values of one dimension: a list, or a mapping whose keys are the labels of its values.
+func (d *decoder) axis(name, n *node) axis {
+	a := axis{name: name.text}
+	switch n.kind {
+	case listKind:
+		for _, item := range n.items {
+			a.values = append(a.values, matrixValue(item))
+			a.labels = append(a.labels, legLabel(item))
+		}
+	case mappingKind:
+		for _, p := range n.pairs {
+			a.values = append(a.values, matrixValue(p.value))
+			a.labels = append(a.labels, p.key.text)
+		}
+	default:
+		d.want(n, listKind, fmt.Sprintf("the axis %q", name.text))
+	}
+	if len(a.values) == 0 && (n.kind == listKind || n.kind == mappingKind) {
+		d.add(badMatrix, n.at, "the axis %q has no values", name.text).Suggestion = "remove it, or give it values"
+	}
+	return a
+}
+
+// wholeLeg reads a leg that is written out: { go: "1.26", os: linux }.
+func (d *decoder) wholeLeg(n *node) []leg {
+	if !d.want(n, mappingKind, "a leg of the matrix") {
+		return nil
+	}
+	l := leg{values: map[string]any{}}
+	var labels []string
+	for _, p := range n.pairs {
+		l.values[p.key.text] = matrixValue(p.value)
+		labels = append(labels, legLabel(p.value))
+	}
+	l.label = strings.Join(labels, ", ")
+	return []leg{l}
+}
+
+// exclude removes the legs that have all values of an entry.
+func (d *decoder) exclude(legs []leg, entries []*node) []leg {
+	for _, n := range entries {
+		if !d.want(n, mappingKind, "an entry of exclude") {
+			continue
+		}
+		before := len(legs)
+		legs = slices.DeleteFunc(legs, func(l leg) bool {
+			for _, p := range n.pairs {
+				if fmt.Sprint(l.values[p.key.text]) != fmt.Sprint(matrixValue(p.value)) {
+					return false
+				}
+			}
+			return true
+		})
+		if len(legs) == before {
+			d.add(uselessRule, n.at, "no leg of the matrix is like this entry of exclude").Suggestion = "remove it, or correct its values"
+		}
+	}
+	return legs
+}
+
+// matrixValue is a value of an axis as expressions see it. Numbers stay what they are written as: 1.10 is no 1.1.
+func matrixValue(n *node) any {
+	v := n.plain()
+	switch x := v.(type) {
+	case json.Number:
+		if i, err := x.Int64(); err == nil {
+			return i
+		}
+		return x.String()
+	case map[string]any, []any:
+		return withoutNumbers(v)
+	}
+	return v
+}
+
+func withoutNumbers(v any) any {
+	switch v := v.(type) {
+	case json.Number:
+		if i, err := v.Int64(); err == nil {
+			return i
+		}
+		return v.String()
+	case []any:
+		for i := range v {
+			v[i] = withoutNumbers(v[i])
+		}
+	case map[string]any:
+		for key := range v {
+			v[key] = withoutNumbers(v[key])
+		}
+	}
+	return v
+}
+
+// legLabel names a value in the name of a leg: its text, or the name of a mapping.
+func legLabel(n *node) string {
+	if n.isScalar() {
+		return n.text
+	}
+	if p, ok := n.find("name"); ok && p.value.isScalar() {
+		return p.value.text
+	}
+	text, err := json.Marshal(n.plain())
+	if err != nil {
+		return string(n.kind)
+	}
+	return shorten(string(text), stepNameWidth)
+}

@@ -1,0 +1,235 @@
+package pipeline
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// What a task says of where and beside what it runs: image, shell, environment, concurrency and outputs.
+
+// environmentDecl is a place that tasks deploy to.
+type environmentDecl struct {
+	name        string
+	env         []envDecl
+	branches    globs
+	concurrency val[int]
+	at          *node
+}
+
+type protectionDecl struct{ branches globs }
+
+func environmentObject() object[environmentDecl] {
+	return object[environmentDecl]{what: "an environment", doc: "A place that tasks deploy to, with its protection.", keys: []key[environmentDecl]{
+		{"env", "Variables of the steps of its tasks.", envType, func(d *decoder, e *environmentDecl, _, v *node) { e.env = d.env(v) }},
+		{"protection", "Who may deploy to it.", protectionType, func(d *decoder, e *environmentDecl, _, v *node) {
+			e.branches = decodeObject(d, d.lang.protection, v).branches
+		}},
+		{"concurrency", "How many of its tasks run at once. Default: 1.", countType, func(d *decoder, e *environmentDecl, _, v *node) { e.concurrency = d.count(v, "concurrency") }},
+	}}
+}
+
+func protectionObject() object[protectionDecl] {
+	return object[protectionDecl]{what: "a protection", doc: "What a run must be like to deploy.", keys: []key[protectionDecl]{
+		{"branches", "Patterns of branches that may deploy; a tag is matched by its name.", globsType, func(d *decoder, p *protectionDecl, _, v *node) { p.branches = d.globList(v, "a branch") }},
+	}}
+}
+
+func (d *decoder) environments(n *node, s *scope) []environmentDecl {
+	if !d.want(n, mappingKind, "environments") {
+		return nil
+	}
+	out := make([]environmentDecl, 0, len(n.pairs))
+	for _, p := range n.pairs {
+		e := environmentDecl{}
+		if p.value.kind != nullKind {
+			body, _ := d.open(p.value, s)
+			e = decodeObject(d, d.lang.environment, body)
+		}
+		e.name, e.at = d.name(p.key, "an environment's name").v, p.key
+		out = append(out, e)
+	}
+	return out
+}
+
+// omits says why an event may not deploy to the environment, or "".
+func (e *environmentDecl) omits(ev Event) string {
+	name := ev.Branch
+	if ev.Tag != "" {
+		name = ev.Tag
+	}
+	if len(e.branches) == 0 || e.branches.match(name) {
+		return ""
+	}
+	if name == "" {
+		return fmt.Sprintf("the environment %s is protected: it takes %s, and the branch is not known", e.name, e.branches.words())
+	}
+	return fmt.Sprintf("the environment %s is protected: it takes %s, and this is %s", e.name, e.branches.words(), name)
+}
+
+// concurrencyDecl bounds a group of tasks.
+type concurrencyDecl struct {
+	group      val[string]
+	limit      val[int]
+	onConflict val[OnConflict]
+}
+
+func onConflicts() []OnConflict { return []OnConflict{ConflictWait, ConflictAbortOlder, ConflictSkip} }
+
+func concurrencyObject() object[concurrencyDecl] {
+	return object[concurrencyDecl]{what: "concurrency", doc: "A group of tasks of which only some run at once, over all runs of the project.", keys: []key[concurrencyDecl]{
+		{"group", "The name of the group.", nameType, func(d *decoder, c *concurrencyDecl, _, v *node) { c.group = d.name(v, "the group") }},
+		{"limit", "How many run at once. Default: 1.", countType, func(d *decoder, c *concurrencyDecl, _, v *node) { c.limit = d.count(v, "the limit") }},
+		{"on_conflict", "What a task does when the group is full: wait (the default), abort_older, or skip.", onConflictType,
+			func(d *decoder, c *concurrencyDecl, _, v *node) {
+				text := d.oneOf(v, "on_conflict", badConcurrency, words(onConflicts()))
+				c.onConflict = val[OnConflict]{OnConflict(text.v), text.at}
+			}},
+	}}
+}
+
+// concurrency reads the name of a group, or a mapping.
+func (d *decoder) concurrency(n *node) *concurrencyDecl {
+	if n.kind != mappingKind {
+		return &concurrencyDecl{group: d.name(n, "the group")}
+	}
+	c := decodeObject(d, d.lang.concurrency, n)
+	if _, said := n.find("group"); !said {
+		d.add(missingKey, n.at, "concurrency needs a group").Suggestion = "add group: NAME"
+	}
+	return &c
+}
+
+// maxConcurrency bounds a limit: counting a group costs as much as it holds.
+const maxConcurrency = 1000
+
+func (d *decoder) count(n *node, what string) val[int] {
+	if !d.want(n, numberKind, what) {
+		return val[int]{}
+	}
+	v, err := strconv.Atoi(n.text)
+	if err != nil || v < 1 || v > maxConcurrency {
+		d.add(badConcurrency, n.at, "%s must be a whole number from 1 to %d", what, maxConcurrency)
+		return val[int]{}
+	}
+	return val[int]{v, n}
+}
+
+// The types of outputs.
+func outputTypes() []string { return []string{"string", "boolean", "integer", "number", "json"} }
+
+// outputDecl is an output that a task promises.
+type outputDecl struct {
+	name string
+	typ  val[string]
+}
+
+// maxOutputs bounds what a task may declare.
+const maxOutputs = 100
+
+// outputs reads names, or a mapping from name to type.
+func (d *decoder) outputs(n *node) []outputDecl {
+	var out []outputDecl
+	add := func(name *node, typ val[string]) {
+		if !paramName.MatchString(name.text) {
+			d.add(badOutput, name.at, "%q cannot be the name of an output", shorten(name.text, 60)).Suggestion = "use letters, digits and _, and no digit first"
+			return
+		}
+		out = append(out, outputDecl{name.text, typ})
+	}
+	switch n.kind {
+	case listKind:
+		for _, item := range n.items {
+			if v, ok := d.str(item, "an output"); ok {
+				add(item, val[string]{"string", v.at})
+			}
+		}
+	case mappingKind:
+		for _, p := range n.pairs {
+			add(p.key, d.oneOf(p.value, "the type of an output", badOutput, outputTypes()))
+		}
+	default:
+		d.want(n, mappingKind, "outputs")
+	}
+	if len(out) > maxOutputs {
+		d.add(badOutput, n.at, "the task has %d outputs; at most %d are allowed", len(out), maxOutputs).Suggestion = "put them into one output of type json"
+	}
+	return out
+}
+
+// image reads the reference of a container image.
+func (d *decoder) image(n *node) val[string] {
+	v, ok := d.str(n, "an image")
+	if !ok {
+		return v
+	}
+	if !imageText.MatchString(v.v) || len(v.v) > 500 {
+		d.add(badImage, n.at, "%q is not the name of an image", shorten(v.v, 60)).Suggestion = "write it as in golang:1.26 or registry.example/team/image@sha256:…"
+	}
+	return v
+}
+
+// shellDecl is the command that gets the file of a script.
+type shellDecl struct {
+	words []string
+	at    *node
+}
+
+// shellCommand reads a command: a text whose words are separated by spaces, or a list.
+func (d *decoder) shellCommand(n *node) shellDecl {
+	out := shellDecl{at: n}
+	switch n.kind {
+	case listKind:
+		for _, item := range n.items {
+			if v, ok := d.str(item, "a word of the shell"); ok {
+				out.words = append(out.words, v.v)
+			}
+		}
+	default:
+		v, ok := d.str(n, "a shell")
+		if !ok {
+			return shellDecl{}
+		}
+		out.words = knownShell(strings.Fields(v.v))
+	}
+	if len(out.words) == 0 || slices.Contains(out.words, "") {
+		d.add(badShellCommand, n.at, "the shell has no command").Suggestion = `write one, as in  shell: bash  or  shell: ["python3", "-u"]`
+	}
+	return out
+}
+
+// knownShell makes the shells that people name stop at the first command that fails, like the one that is used if none is named.
+func knownShell(words []string) []string {
+	if len(words) == 1 {
+		switch words[0] {
+		case "sh":
+			return []string{"sh", "-e"}
+		case "bash":
+			return []string{"bash", "-eo", "pipefail"}
+		}
+	}
+	return words
+}
+
+// oneOf reads a word of a list.
+func (d *decoder) oneOf(n *node, what string, code Code, known []string) val[string] {
+	v, ok := d.str(n, what)
+	if !ok || contains(known, v.v) {
+		return v
+	}
+	x := d.add(code, n.at, "%s is %q", what, shorten(v.v, 40))
+	x.Suggestion = "write " + strings.Join(known[:len(known)-1], ", ") + " or " + known[len(known)-1]
+	if near := nearest(v.v, known); near != "" {
+		x.Suggestion = fmt.Sprintf("did you mean %q?", near)
+	}
+	return val[string]{}
+}
+
+func words[S ~string](list []S) []string {
+	out := make([]string, 0, len(list))
+	for _, w := range list {
+		out = append(out, string(w))
+	}
+	return out
+}
