@@ -59,6 +59,7 @@ func operators() []operator {
 func equivalents() []struct{ file, text, why string } {
 	return []struct{ file, text, why string }{
 		{"10_helpers.sql", "pg_try_advisory_xact_lock", "saves a transaction its second wake-up; one too many does nothing"},
+		{"40_task.sql", "perform from tasks where state = 'ready'", "chooses the cheaper of two ways to the same tasks"},
 		{"40_task.sql", "select requires from tasks where state = 'ready'", "a list that is too long is held against the tasks once more"},
 		{"40_task.sql", "select distinct requires from tasks where state = 'ready'", "likewise"},
 		{"45_task_stop.sql", "order by l.id for no key update of l", "an order against deadlocks, which Postgres would end by itself"},
