@@ -39,6 +39,7 @@ func exprNames() []string {
 // language of expressions: CEL with the names above, and changed and hash over the source.
 type exprs struct {
 	env      *cel.Env
+	files    fileFunctions
 	fields   *celTypes
 	compiled map[string]*compiledExpr
 }
@@ -66,13 +67,13 @@ func newExprs(params map[string]*types.Type, files fileFunctions) (*exprs, error
 		cel.Variable(nameBranch, text), cel.Variable(nameTag, text), cel.Variable(nameSHA, text), cel.Variable(nameRef, text),
 		cel.Variable(nameMatrix, cel.MapType(text, dyn)), cel.Variable(nameEnv, cel.MapType(text, text)), cel.Variable(nameEnvironment, text),
 		cel.Variable(nameOutputs, cel.MapType(text, cel.MapType(text, dyn))), cel.Variable(nameStatus, text),
-		overGlobs("changed", cel.BoolType, files.changed), overGlobs("hash", cel.StringType, files.hash),
+		overGlobs("changed", cel.BoolType, files), overGlobs("hash", cel.StringType, files),
 	}
 	env, err := cel.NewEnv(options...)
 	if err != nil {
 		return nil, fmt.Errorf("make the language of expressions: %w", err)
 	}
-	return &exprs{env: env, fields: fields, compiled: map[string]*compiledExpr{}}, nil
+	return &exprs{env: env, files: files, fields: fields, compiled: map[string]*compiledExpr{}}, nil
 }
 
 // fileFunctions answer what an expression asks of the source, for a list of globs.
@@ -81,8 +82,19 @@ type fileFunctions struct {
 	hash    func(globs []string) ref.Val
 }
 
+// call answers one of the functions. A run has no source at hand, and needs none: what its plan left open holds their answers.
+func (f fileFunctions) call(name string, globs []string) ref.Val {
+	switch {
+	case name == "changed" && f.changed != nil:
+		return f.changed(globs)
+	case name == "hash" && f.hash != nil:
+		return f.hash(globs)
+	}
+	return types.NewErr("%s is answered at planning only", name)
+}
+
 // overGlobs declares a function of one to five globs: CEL has no functions of any number.
-func overGlobs(name string, gives *cel.Type, call func([]string) ref.Val) cel.EnvOption {
+func overGlobs(name string, gives *cel.Type, files fileFunctions) cel.EnvOption {
 	var overloads []cel.FunctionOpt
 	var args []*cel.Type
 	for n := range maxFunctionGlobs {
@@ -97,7 +109,7 @@ func overGlobs(name string, gives *cel.Type, call func([]string) ref.Val) cel.En
 					}
 					globs = append(globs, text)
 				}
-				return call(globs)
+				return files.call(name, globs)
 			})))
 	}
 	return cel.Function(name, overloads...)

@@ -23,11 +23,10 @@ type exprProblem struct {
 }
 
 var (
-	undeclaredName  = regexp.MustCompile(`^undeclared reference to '([^']*)'`)
-	undefinedField  = regexp.MustCompile(`^undefined field '([^']*)'`)
-	noOverload      = regexp.MustCompile(`^found no matching overload for '([^']*)' applied to '(.*)'$`)
-	operatorOfName  = regexp.MustCompile(`^_?(.+?)_?$`)
-	optionalOfField = regexp.MustCompile(`\.$`)
+	undeclaredName = regexp.MustCompile(`^undeclared reference to '([^']*)'`)
+	undefinedField = regexp.MustCompile(`^undefined field '([^']*)'`)
+	noOverload     = regexp.MustCompile(`^found no matching overload for '([^']*)' applied to '(.*)'$`)
+	operatorOfName = regexp.MustCompile(`^_?(.+?)_?$`)
 )
 
 // explain turns the library's errors into ours: it knows the names of this file, and says what people can do.
@@ -89,7 +88,7 @@ func (x *exprs) explainField(p *exprProblem, text, field string) {
 	p.code, p.width = exprUnknownName, max(1, len(field))
 	owner, fields := nameParams, x.fields.fields[typeParams]
 	for typ, name := range map[string]string{typeEvent: nameEvent, typePullRequest: "event.pull_request", typeUpstream: "event.upstream"} {
-		before := optionalOfField.ReplaceAllString(strings.TrimRight(text[:min(len(text), p.offset)], " ?"), "")
+		before := strings.TrimRight(text[:min(len(text), p.offset)], " ?.")
 		if strings.HasSuffix(before, name[strings.LastIndexByte(name, '.')+1:]) {
 			owner, fields = name, x.fields.fields[typ]
 		}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"cel.dev/cel-go/cel"
@@ -104,26 +105,13 @@ func (x *exprs) residual(c *compiledExpr, details *cel.EvalDetails, s *scope) (s
 	if err != nil {
 		return "", fmt.Errorf("write what is left of it: %w", err)
 	}
-	fac := ast.NewExprFactory()
 	for _, m := range mentions(pruned) {
-		late, isLate := s.lateEnv[last(m.path)]
-		switch {
-		case m.path[0] == nameEnv && len(m.path) == 2 && isLate:
-			inner, issues := x.env.Compile(late)
-			if issues.Err() != nil {
-				return "", issues.Err()
-			}
-			m.expr.SetKindCase(fac.CopyExpr(inner.NativeRep().Expr()))
-		case !m.call && !contains(s.lateRoot, m.path[0]):
-			v, err := look(s.known, m.path)
-			if err != nil {
-				return "", err
-			}
-			literal, ok := v.(ref.Val)
-			if !ok {
-				return "", fmt.Errorf("%s cannot be part of what is decided later", m.text)
-			}
-			m.expr.SetKindCase(fac.NewLiteral(m.expr.ID(), literal))
+		known, err := x.knownPart(m, s)
+		if err != nil {
+			return "", err
+		}
+		if known != nil {
+			m.expr.SetKindCase(known)
 		}
 	}
 	text, err := cel.AstToString(pruned)
@@ -133,43 +121,82 @@ func (x *exprs) residual(c *compiledExpr, details *cel.EvalDetails, s *scope) (s
 	return text, nil
 }
 
-func last(path []string) string { return path[len(path)-1] }
-
-func contains(list []string, word string) bool {
-	for _, w := range list {
-		if w == word {
-			return true
-		}
+// knownPart is what to write for a mention in a residual, or nil if it stays.
+func (x *exprs) knownPart(m mention, s *scope) (ast.Expr, error) {
+	fac := ast.NewExprFactory()
+	root := m.path[0]
+	late, isLate := "", false
+	if root == nameEnv && len(m.path) == 2 {
+		late, isLate = s.lateEnv[m.path[1]]
 	}
-	return false
+	switch {
+	case isLate:
+		inner, issues := x.env.Compile(late)
+		if issues.Err() != nil {
+			return nil, issues.Err()
+		}
+		return fac.CopyExpr(inner.NativeRep().Expr()), nil
+	case m.call:
+		v := x.files.call(root, m.path[1:])
+		if types.IsError(v) {
+			return nil, fmt.Errorf("%s: %v", m.text, v)
+		}
+		return fac.NewLiteral(m.expr.ID(), v), nil
+	case slices.Contains(s.lateRoot, root):
+		return nil, nil
+	}
+	v, err := look(s.known, m.path)
+	if err != nil {
+		return nil, err
+	}
+	return constant(fac, v)
 }
 
-// look follows a path through known values to a scalar.
+// constant writes a known value into an expression.
+func constant(fac ast.ExprFactory, v any) (ast.Expr, error) {
+	switch v := v.(type) {
+	case string:
+		return fac.NewLiteral(0, types.String(v)), nil
+	case bool:
+		return fac.NewLiteral(0, types.Bool(v)), nil
+	case int64:
+		return fac.NewLiteral(0, types.Int(v)), nil
+	case float64:
+		return fac.NewLiteral(0, types.Double(v)), nil
+	case []string:
+		items := make([]any, 0, len(v))
+		for _, item := range v {
+			items = append(items, item)
+		}
+		return constant(fac, items)
+	case []any:
+		items := make([]ast.Expr, 0, len(v))
+		for _, item := range v {
+			e, err := constant(fac, item)
+			if err != nil {
+				return nil, err
+			}
+			items = append(items, e)
+		}
+		return fac.NewList(0, items, nil), nil
+	}
+	return nil, fmt.Errorf("%s cannot be part of what is decided later", kindOf(v))
+}
+
+// look follows a path through known values.
 func look(known map[string]any, path []string) (any, error) {
 	var v any = known
 	for _, key := range path {
+		var ok bool
 		switch m := v.(type) {
 		case map[string]any:
-			v = m[key]
+			v, ok = m[key]
 		case map[string]string:
-			text, ok := m[key]
-			if !ok {
-				return nil, fmt.Errorf("there is no %q", key)
-			}
-			v = text
-		default:
+			v, ok = m[key]
+		}
+		if !ok {
 			return nil, fmt.Errorf("there is no %q", key)
 		}
-	}
-	switch v := v.(type) {
-	case string:
-		return types.String(v), nil
-	case bool:
-		return types.Bool(v), nil
-	case int64:
-		return types.Int(v), nil
-	case float64:
-		return types.Double(v), nil
 	}
 	return v, nil
 }

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -124,7 +125,7 @@ func (d *decoder) checkMentions(n *node, p piece, c *compiledExpr, s *scope) boo
 }
 
 func (d *decoder) checkKey(at func() span, key string, known []string, what, otherwise string) bool {
-	if contains(known, key) {
+	if slices.Contains(known, key) {
 		return true
 	}
 	x := d.add(exprUnknownName, at(), "%s %q", what, shorten(key, 40))

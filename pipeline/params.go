@@ -318,7 +318,7 @@ func (d *decoder) bind(decls []paramDecl, given map[string]any, at *node) map[st
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(given)) {
-		if contains(names, name) {
+		if slices.Contains(names, name) {
 			continue
 		}
 		x := d.add(unknownParam, at.at, "the parameter %q is given, and the file does not declare it", shorten(name, 60))

@@ -215,7 +215,7 @@ func knownShell(words []string) []string {
 // oneOf reads a word of a list.
 func (d *decoder) oneOf(n *node, what string, code Code, known []string) val[string] {
 	v, ok := d.str(n, what)
-	if !ok || contains(known, v.v) {
+	if !ok || slices.Contains(known, v.v) {
 		return v
 	}
 	x := d.add(code, n.at, "%s is %q", what, shorten(v.v, 40))

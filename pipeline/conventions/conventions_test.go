@@ -139,7 +139,7 @@ func checkPlan(t interface{ Errorf(string, ...any) }, tree fs.FS, p Proposal) {
 		}
 		return
 	}
-	plan, diagnostics := pipeline.Compile(pipeline.File{Name: "Ottofile.yaml", Data: body})
+	plan, diagnostics := pipeline.Compile(pipeline.File{Name: "Ottofile.yaml", Data: body}, pipeline.Facts{})
 	if len(diagnostics) > 0 || plan == nil {
 		t.Errorf("%s\nof\n%s", diagnostics, body)
 		return
