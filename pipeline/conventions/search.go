@@ -11,7 +11,7 @@ import (
 // The bounds of a search. A tree that is larger is searched in part, and the proposal says so.
 const (
 	maxDepth = 5       // directories below the root
-	maxDirs  = 5000    // the shallow ones first; 0.1 s, with a warm cache
+	maxDirs  = 5000    // the shallow ones first; 0.4 s of CPU in /usr/share
 	maxRead  = 1 << 18 // bytes of one marker
 )
 

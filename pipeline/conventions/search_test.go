@@ -98,11 +98,14 @@ func TestUnreadable(t *testing.T) {
 
 func TestBounds(t *testing.T) {
 	t.Parallel()
-	tree := fstest.MapFS{"go.mod": {Data: []byte("module a")}, "zz/pom.xml": {}}
+	dir := t.TempDir() // a MapFS is quadratic
+	check(t, os.Mkdir(filepath.Join(dir, "zz"), 0o755))
+	check(t, os.WriteFile(filepath.Join(dir, "zz/pom.xml"), nil, 0o600))
+	check(t, os.WriteFile(filepath.Join(dir, "go.mod"), []byte("module a"), 0o600))
 	for i := range maxDirs {
-		tree[fmt.Sprintf("a/%04d/x/README", i)] = &fstest.MapFile{}
+		check(t, os.MkdirAll(filepath.Join(dir, fmt.Sprintf("a/%04d", i)), 0o755))
 	}
-	p := Propose(tree, nil)
+	p := Propose(os.DirFS(dir), nil)
 	// The shallow come first; and a tree that was not seen whole may have Go code.
 	if diff := cmp.Diff([]string{"go.mod", "zz/pom.xml"}, markers(p)); diff != "" {
 		t.Errorf("markers (-want +got):\n%s", diff)
