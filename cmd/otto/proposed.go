@@ -75,13 +75,16 @@ func (a *app) sayProposal(file *ottofile) {
 	a.say("")
 }
 
-// agree shows an Ottofile that is not there and asks, once, whether to run it.
-func (a *app) agree(file *ottofile, yes bool) error {
-	if file.proposal == nil {
-		return nil
+// showProposed shows an Ottofile that is not there.
+func (a *app) showProposed(file *ottofile) {
+	if file.proposal != nil {
+		a.say("there is no Ottofile in %s; conventions propose this one:\n\n%s", absolute(file.dir), file.data)
 	}
-	a.say("there is no Ottofile in %s; conventions propose this one:\n\n%s", absolute(file.dir), file.data)
-	if yes {
+}
+
+// agree asks, once, whether to run an Ottofile that is not there.
+func (a *app) agree(file *ottofile) error {
+	if file.proposal == nil {
 		return nil
 	}
 	if !isTerminal(a.stdin) || !isTerminal(a.stderr) {

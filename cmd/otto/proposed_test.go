@@ -47,7 +47,8 @@ func TestAgree(t *testing.T) {
 			t.Fatal(err)
 		}
 		a := &app{stdin: program, stderr: program}
-		if err := a.agree(file, false); !errors.Is(err, want) {
+		a.showProposed(file)
+		if err := a.agree(file); !errors.Is(err, want) {
 			t.Errorf("the answer %q gives %v, want %v", answer, err, want)
 		}
 		shown := make([]byte, 4096)
@@ -73,14 +74,12 @@ func TestAgree_without_a_question(t *testing.T) {
 	var said strings.Builder
 	a := &app{stdin: strings.NewReader("y\n"), stderr: &said}
 	file := &ottofile{dir: ".", data: []byte("steps: []"), proposal: &conventions.Proposal{}}
-	if err := a.agree(file, true); err != nil || !strings.Contains(said.String(), "steps: []") {
-		t.Errorf("--yes gives %v, and says %q", err, said.String())
+	if err := a.agree(file); err == nil || !strings.Contains(hintOf(err), "--yes") || said.String() != "" {
+		t.Errorf("without a terminal the answer is %v, and %q is said", err, said.String())
 	}
-	if err := a.agree(file, false); err == nil || !strings.Contains(hintOf(err), "--yes") {
-		t.Errorf("without a terminal the answer is %v", err)
-	}
-	said.Reset()
-	if err := a.agree(&ottofile{}, false); err != nil || said.String() != "" {
+	there := &ottofile{}
+	a.showProposed(there)
+	if err := a.agree(there); err != nil || said.String() != "" {
 		t.Errorf("of a file that is there it says %q, %v", said.String(), err)
 	}
 }

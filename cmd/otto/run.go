@@ -62,8 +62,11 @@ aborts the run and waits for the steps that always run; a second one kills it.` 
 			if err != nil {
 				return err
 			}
-			if err := a.agree(file, yes); err != nil {
-				return err
+			a.showProposed(file)
+			if !yes {
+				if err := a.agree(file); err != nil {
+					return err
+				}
 			}
 			plan, diagnostics := file.compile()
 			a.printDiagnostics(diagnostics)
