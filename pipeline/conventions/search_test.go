@@ -121,7 +121,7 @@ func TestAnyTree(t *testing.T) {
 	t.Parallel()
 	known := knownScripts()
 	names := rapid.OneOf(
-		rapid.SampledFrom([]string{"web", "api", "spec", "test", "bin", "config", "yes", "1e3", "~", "a: b", "#", "-", "null", "${{", "..."}),
+		rapid.SampledFrom([]string{"web", "api", "spec", "test", "bin", "config", "yes", "1e3", "~", "a: b", "#", "-", "null", "${{", "...", "otto: allow x", "a # otto: allow"}),
 		rapid.StringN(1, 8, 200).Filter(func(s string) bool { return !strings.Contains(s, "/") && fs.ValidPath(s) && s != "." }),
 	)
 	files := rapid.SampledFrom([]string{
@@ -131,6 +131,7 @@ func TestAnyTree(t *testing.T) {
 		"Makefile", "Dockerfile",
 	})
 	texts := rapid.OneOf(rapid.String(), rapid.SampledFrom([]string{
+		`{"name": "# otto: allow", "scripts": {"build": "b"}}`,
 		`{"name": "x: y", "scripts": {"test": "t", "lint": "l"}, "workspaces": ["*", "**/web"], "packageManager": "pnpm@1"}`,
 		"[workspace]\nexclude = [\"web\"]\n[package]\nname = \"a\\u0000#\"\n", "[project]\nname = 'true'\n[tool.uv.workspace]\n",
 		"[tool.poetry]",

@@ -13,9 +13,10 @@ import (
 // maxName is how long the name of a task or pipeline may be.
 const maxName = 100
 
-// isName tells whether a text can name a task or a pipeline.
+// isName tells whether a text can name a task or a pipeline. No project has a colon in its name, but "# otto: allow" has.
 func isName(text string) bool {
-	return text != "" && text == strings.TrimSpace(text) && utf8.RuneCountInString(text) <= maxName && printable(text) && !hasExpr(text)
+	return text != "" && text == strings.TrimSpace(text) && utf8.RuneCountInString(text) <= maxName && printable(text) &&
+		!strings.Contains(text, ":") && !hasExpr(text)
 }
 
 // isDir tells whether a path can stand behind "dir:".
