@@ -23,8 +23,9 @@ type Diagnostic struct {
 	Severity   Severity `json:"severity"`
 	Message    string   `json:"message"`
 	File       string   `json:"file"`
-	Line       int      `json:"line"`   // from 1
-	Column     int      `json:"column"` // from 1, in characters
+	Line       int      `json:"line"`       // from 1
+	Column     int      `json:"column"`     // from 1, in characters
+	EndColumn  int      `json:"end_column"` // the first behind it, on the same line
 	Snippet    string   `json:"snippet,omitempty"`
 	Suggestion string   `json:"suggestion,omitempty"`
 }
@@ -86,7 +87,7 @@ func (r *report) add(code Code, at span, format string, args ...any) *Diagnostic
 	}
 	d := &Diagnostic{
 		Code: code, Severity: code.severity(), Message: fmt.Sprintf(format, args...),
-		File: r.src.name, Line: at.line, Column: at.column,
+		File: r.src.name, Line: at.line, Column: at.column, EndColumn: at.column + max(1, at.width),
 	}
 	// An anchor's value is read again at each alias, and has its problems once.
 	if r.seen[*d] {
@@ -126,7 +127,7 @@ func (r *report) sorted() Diagnostics {
 	if r.dropped > 0 {
 		n := r.dropped
 		last := &Diagnostic{
-			Code: tooManyProblems, Severity: tooManyProblems.severity(), File: r.src.name, Line: len(r.src.lines), Column: 1,
+			Code: tooManyProblems, Severity: tooManyProblems.severity(), File: r.src.name, Line: len(r.src.lines), Column: 1, EndColumn: 2,
 			Message: fmt.Sprintf("%d more problems are not shown", n),
 		}
 		r.list = append(r.list, last)

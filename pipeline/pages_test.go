@@ -17,7 +17,7 @@ const (
 	pagesIntro = `# Errors, warnings and hints
 
 What ` + "`otto validate`" + ` and every other door say about an Ottofile. A code never changes its meaning. Errors leave no plan;
-warnings and hints do.
+warnings and hints do. ` + "`otto validate --explain CODE`" + ` prints a page in the terminal.
 
 | code | | |
 |---|---|---|
@@ -107,7 +107,7 @@ func consequence(c CodeInfo) string {
 	case c.Code == tooManyProblems:
 		return "This is a hint: what is shown says whether there is a plan."
 	case c.Severity != SeverityError:
-		words += " Where the file is right as it is, [a comment](../ottofile.md#warnings-and-hints) says so: " +
+		words += " Where the file is right as it is, a [comment](../ottofile.md#warnings-and-hints) says so: " +
 			"`# otto: allow " + string(c.Code) + "`."
 	}
 	return wrap(words)
