@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -152,5 +153,20 @@ func TestAllowComments(t *testing.T) {
 				t.Errorf("gives %v, want %v:\n%s", got, c.want, diags)
 			}
 		})
+	}
+}
+
+// A typical Ottofile, from its bytes to all that is said about it.
+func BenchmarkValidateTypical(b *testing.B) {
+	data, err := os.ReadFile("testdata/typical.yaml")
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(int64(len(data)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if plan, diags := Compile(File{Name: "Ottofile.yaml", Data: data}); plan == nil || diags.String() != "" {
+			b.Fatal(diags)
+		}
 	}
 }
