@@ -157,17 +157,24 @@ func (a *app) submit(ctx context.Context, c *connection, file *ottofile, digest,
 	return c.RunCreate(ctx, client.RunCreate{Project: project, Source: packed.Digest, Plan: plan.Digest})
 }
 
-// pack bundles the tree around an Ottofile.
-func (a *app) pack(ctx context.Context, file *ottofile) (*bundle.Bundle, error) {
+// source says what of the tree around an Ottofile runs.
+func (a *app) source(file *ottofile) (bundle.Config, error) {
 	data, err := a.dataDir()
 	if err != nil && first(a.flags.url, a.env.url) == "" {
+		return bundle.Config{}, err
+	}
+	return bundle.Config{Dir: file.dir, Always: []string{file.name}, Never: words(data), Environ: a.env.all}, nil
+}
+
+// pack bundles the tree around an Ottofile.
+func (a *app) pack(ctx context.Context, file *ottofile) (*bundle.Bundle, error) {
+	config, err := a.source(file)
+	if err != nil {
 		return nil, err
 	}
 	p := a.progress("packing the source")
-	packed, err := bundle.Make(ctx, bundle.Config{
-		Dir: file.dir, Always: []string{file.name}, Never: words(data), Environ: a.env.all,
-		Progress: func(done, of bundle.Size) { p.update(done.Bytes, of.Bytes) },
-	})
+	config.Progress = func(done, of bundle.Size) { p.update(done.Bytes, of.Bytes) }
+	packed, err := bundle.Make(ctx, config)
 	p.done()
 	var large *bundle.TooLargeError
 	if errors.As(err, &large) {
