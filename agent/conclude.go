@@ -52,7 +52,7 @@ func (t *task) release(ctx context.Context, total client.LogTotal) error {
 }
 
 func (t *task) finish(ctx context.Context, total client.LogTotal) error {
-	result := client.LeaseFinish{Epoch: t.lease.Epoch, ExitCode: t.exitCode(), Steps: t.steps, Log: total}
+	result := client.LeaseFinish{Epoch: t.lease.Epoch, ExitCode: t.exitCode(), Steps: t.steps, Log: total, Outputs: t.outputs}
 	result.Outcome, result.Reason = t.outcome()
 	var state client.LeaseState
 	err := t.agent.insist(ctx, "finish", func(ctx context.Context) (err error) {

@@ -57,6 +57,7 @@ func (t *task) environ(step client.StepSpec) []string {
 		"OTTO_STEP":      step.Name,
 		"OTTO_ATTEMPT":   strconv.Itoa(t.lease.Epoch),
 		"OTTO_WORKSPACE": t.path("workspace"),
+		"OTTO_OUTPUT":    t.path("output"),
 		"OTTO_AGENT":     t.agent.cfg.Name,
 	})
 	maps.Copy(env, t.lease.Spec.Env)

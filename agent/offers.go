@@ -15,7 +15,7 @@ func (a *Agent) offer() client.AgentOffer {
 		Version:  a.cfg.Version,
 		Capacity: a.cfg.Capacity,
 		Offers:   offers(a.cfg.Labels),
-		Protocol: []string{"log-zstd"},
+		Protocol: []string{"log-zstd", client.ProtocolTask},
 	}
 }
 

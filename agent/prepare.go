@@ -16,6 +16,9 @@ func (t *task) prepare(ctx context.Context) error {
 	if err := t.agent.dir.makeTask(t.lease.ID); err != nil {
 		return fmt.Errorf("cannot make the workspace: %w", err)
 	}
+	if err := t.openOutput(); err != nil {
+		return fmt.Errorf("cannot make the file for outputs: %w", err)
+	}
 	if t.lease.Source == nil {
 		return nil
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -25,7 +27,14 @@ func (t *task) runSteps(life, soft context.Context) {
 	halted := false
 	var after context.Context // for the steps that run after soft has ended
 	var batch []client.StepReport
+	first := t.firstStep()
 	for i, spec := range t.lease.Spec.Steps {
+		if spec.Omitted != "" {
+			if i > first {
+				batch = append(batch, t.steps[i])
+			}
+			continue
+		}
 		ctx, stopped := soft, soft.Err() != nil
 		if stopped {
 			t.halt(soft)
@@ -40,7 +49,7 @@ func (t *task) runSteps(life, soft context.Context) {
 			batch = append(batch, t.steps[i])
 			continue
 		}
-		if i > 0 { // that the first one runs was said with the start
+		if i > first { // that the first one runs was said with the start
 			t.reporter.add(append(batch, client.StepReport{Index: i, State: client.Running}))
 			batch = nil
 		}
@@ -184,7 +193,37 @@ func (t *task) job(spec client.StepSpec) (job, error) {
 	if err = errors.Join(err, f.Close()); err != nil {
 		return job{}, fmt.Errorf("cannot write the step's script: %w", err)
 	}
-	return job{Argv: append(shell[:len(shell):len(shell)], script), Dir: dir, Env: t.environ(spec)}, nil
+	env := t.environ(spec)
+	argv, err := command(spec.Shell, env)
+	if err != nil {
+		return job{}, err
+	}
+	return job{Argv: append(argv, script), Dir: dir, Env: env}, nil
+}
+
+// command is what runs a script. A program without a slash is looked for where the step would find it.
+func command(asked, env []string) ([]string, error) {
+	if len(asked) == 0 {
+		return slices.Clip(shell), nil
+	}
+	argv := slices.Clone(asked)
+	if strings.Contains(argv[0], "/") {
+		return argv, nil
+	}
+	for _, entry := range env {
+		list, ok := strings.CutPrefix(entry, "PATH=")
+		if !ok {
+			continue
+		}
+		for _, dir := range filepath.SplitList(list) {
+			at := filepath.Join(dir, argv[0])
+			if info, err := os.Stat(at); err == nil && filepath.IsAbs(at) && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
+				argv[0] = at
+				return argv, nil
+			}
+		}
+	}
+	return nil, fmt.Errorf("cannot find the shell %q in the step's PATH", argv[0])
 }
 
 // stepDir finds the step's directory, which must be in the workspace, links included.

@@ -41,7 +41,7 @@ func TestEnvironmentIsExact(t *testing.T) {
 		"A=task", "B=step", "MULTI=two", "lines", "CI=true", "EXTRA=passed", "HOME=/home/of/host",
 		"HTTPS_PROXY=http://proxy:3128", "LANG=C.UTF-8", "LC_ALL=C.UTF-8", "OTTO=true", "OTTO_AGENT=a1", "OTTO_ATTEMPT=1",
 		"OTTO_PROJECT=web", "OTTO_RUN=812", "OTTO_RUN_ID=" + rec.lease.RunID, "OTTO_STAGE=build", "OTTO_STEP=show",
-		"OTTO_TASK=unit", "OTTO_TASK_ID=41", "OTTO_WORKSPACE=" + dir + "/workspace", "PATH=" + os.Getenv("PATH"),
+		"OTTO_OUTPUT=" + dir + "/output", "OTTO_TASK=unit", "OTTO_TASK_ID=41", "OTTO_WORKSPACE=" + dir + "/workspace", "PATH=" + os.Getenv("PATH"),
 		"TMPDIR=" + dir + "/tmp",
 	}
 	slices.Sort(want)

@@ -35,8 +35,10 @@ type task struct {
 	journal  *journal
 	reporter *reporter
 	steps    []client.StepReport // what became of each step
-	counted  int64               // number of the request in which the server counts the slot as free
-	verdict  error               // what ended the work before its steps did; nil if nothing
+	home     *os.Root            // the task's directory, if the task may have outputs
+	outputs  map[string]any
+	counted  int64 // number of the request in which the server counts the slot as free
+	verdict  error // what ended the work before its steps did; nil if nothing
 }
 
 // stopOrder is an order of the server, as the cause of a cancelled context.
@@ -63,7 +65,7 @@ func (a *Agent) begin(ctx context.Context, lease client.Lease) error {
 		steps: make([]client.StepReport, len(lease.Spec.Steps)),
 	}
 	for i := range t.steps {
-		t.steps[i] = client.StepReport{Index: i, State: client.Skipped}
+		t.steps[i] = client.StepReport{Index: i, State: client.Skipped, Reason: shorten(lease.Spec.Steps[i].Omitted)}
 	}
 	if err := a.roster.admit(t); err != nil {
 		lose(err)
@@ -144,6 +146,11 @@ func (t *task) upload(ctx context.Context, s *spool) {
 // takes longer than a lease may stay unstarted.
 func (t *task) work(life, soft context.Context) {
 	t.reporter = newReporter(t.agent, t.lease, t.lose)
+	if image := t.lease.Spec.Image; image != "" { // on the host it would be another task than the one that was asked for
+		t.verdict = fmt.Errorf("this agent cannot run containers, and the task is to run in %s", image)
+		t.journal.say(-1, "%v", t.verdict)
+		return
+	}
 	if err := t.start(soft); err != nil {
 		t.verdict = context.Cause(soft)
 		if t.verdict == nil { // refused: whatever the reason, the work must not begin
@@ -157,6 +164,7 @@ func (t *task) work(life, soft context.Context) {
 		soft, cancel = context.WithTimeoutCause(soft, milliseconds(t.lease.Spec.TimeoutMS), errTaskTimeout)
 		defer cancel()
 	}
+	defer t.closeOutput()
 	if err := t.prepare(soft); err != nil {
 		t.verdict = err
 		if cause := context.Cause(soft); cause != nil {
@@ -171,20 +179,32 @@ func (t *task) work(life, soft context.Context) {
 	defer reports.Wait()
 	defer done() // the result names all steps: what is not reported yet need not be
 	t.runSteps(life, soft)
+	t.takeOutputs()
 }
 
 // start reports that the work, and its first step, begins. Nothing runs before the server has agreed: the lease may have
 // been aborted or lost meanwhile.
 func (t *task) start(ctx context.Context) error {
-	report := client.LeaseStart{Epoch: t.lease.Epoch}
-	if len(t.steps) > 0 {
-		report.Steps = []client.StepReport{{Index: 0, State: client.Running}}
+	first := t.firstStep()
+	report := client.LeaseStart{Epoch: t.lease.Epoch, Steps: t.steps[:first:first]}
+	if first < len(t.steps) {
+		report.Steps = append(report.Steps, client.StepReport{Index: first, State: client.Running})
 	}
 	t.journal.restart()
 	return t.agent.insist(ctx, "start", func(ctx context.Context) error {
 		_, err := t.agent.reports.LeaseStart(ctx, t.lease.ID, report)
 		return err
 	})
+}
+
+// firstStep is the index of the first step that runs.
+func (t *task) firstStep() int {
+	for i, spec := range t.lease.Spec.Steps {
+		if spec.Omitted == "" {
+			return i
+		}
+	}
+	return len(t.steps)
 }
 
 // path names a part of the task's directory.

@@ -15,6 +15,7 @@ import (
 //	<lease id>/workspace   where the steps of a task run
 //	<lease id>/tmp         their TMPDIR
 //	<lease id>/script      the script of the step that runs
+//	<lease id>/output      the task's outputs, for its steps to append to
 //	spool/<lease id>       the part of a log that the server does not have yet
 //	cache/<digest>         source bundles
 type workDir struct {
@@ -101,7 +102,7 @@ func (d *workDir) makeTask(lease string) error {
 // removeTask removes the directories of a task. Many tasks leave nothing in them, and then there is nothing to look for.
 func (d *workDir) removeTask(lease string) error {
 	dir := d.task(lease)
-	for _, part := range []string{"script", "tmp", "workspace", ""} {
+	for _, part := range []string{"script", "output", "tmp", "workspace", ""} {
 		if err := os.Remove(filepath.Join(dir, part)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return removeTree(dir)
 		}

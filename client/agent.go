@@ -77,14 +77,22 @@ type TaskSpec struct {
 	Name      string            `json:"name"`
 	Env       map[string]string `json:"env,omitempty"`
 	TimeoutMS int64             `json:"timeout_ms"`
+	Image     string            `json:"image,omitempty" doc:"The container that its steps run in. An agent that runs no containers fails the task."`
+	Outputs   map[string]string `json:"outputs,omitempty" doc:"The outputs that the task may have: string, boolean, integer, number or json, by name."`
 	Steps     []StepSpec        `json:"steps"`
 }
+
+// ProtocolTask names among the features of the protocol that an agent knows image, outputs, shell and omitted of a task.
+// A task that has one of them goes to no other agent.
+const ProtocolTask = "task-2"
 
 // StepSpec is a step of the plan.
 type StepSpec struct {
 	Name         string            `json:"name"`
 	Sh           string            `json:"sh"`
 	Env          map[string]string `json:"env,omitempty"`
+	Shell        []string          `json:"shell,omitempty" doc:"The command that gets the script's file as its last argument; /bin/sh -e if absent."`
+	Omitted      string            `json:"omitted,omitempty" doc:"Why the step does not run: it is reported as skipped with this reason."`
 	Dir          string            `json:"dir,omitempty"`
 	TimeoutMS    int64             `json:"timeout_ms,omitempty"`
 	AllowFailure bool              `json:"allow_failure,omitempty"`
@@ -174,6 +182,8 @@ type LeaseFinish struct {
 	Reason   string       `json:"reason,omitempty" maxLength:"1000"`
 	Steps    []StepReport `json:"steps,omitempty"`
 	Log      LogTotal     `json:"log"`
+	// Only for servers whose task declares some.
+	Outputs map[string]any `json:"outputs,omitempty" doc:"Of the task: 256 KiB of JSON at most, each declared in its spec and of the declared type."`
 }
 
 // LogTotal is what the whole log must come to.

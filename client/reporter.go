@@ -75,8 +75,11 @@ func (r *Reporter) LeaseLog(ctx context.Context, lease string, chunk LogChunk) (
 	return LogAck{h.next}, h.err
 }
 
-// LeaseFinish says what became of a lease.
+// LeaseFinish says what became of a lease. One with outputs, which may be large, goes alone.
 func (r *Reporter) LeaseFinish(ctx context.Context, lease string, finish LeaseFinish) (LeaseState, error) {
+	if len(finish.Outputs) > 0 {
+		return r.client.LeaseFinish(ctx, lease, finish)
+	}
 	h, sent := say(ctx, r, &r.finishes, LeaseFinished{lease, finish})
 	if !sent {
 		return r.client.LeaseFinish(ctx, lease, finish)

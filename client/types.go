@@ -80,6 +80,7 @@ type Task struct {
 	Requires     map[string]any `json:"requires,omitempty"`
 	ExitCode     *int           `json:"exit_code,omitempty"`
 	AllowFailure bool           `json:"allow_failure,omitempty"`
+	Outputs      map[string]any `json:"outputs,omitempty" doc:"Of the current attempt, by name, once it has ended."`
 	ReadyAt      *time.Time     `json:"ready_at,omitempty"`
 	StartedAt    *time.Time     `json:"started_at,omitempty"`
 	FinishedAt   *time.Time     `json:"finished_at,omitempty"`
