@@ -3,7 +3,9 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"net/http"
+	"slices"
 
 	"github.com/google/uuid"
 
@@ -38,16 +40,27 @@ const maxChunkBytes = 1 << 20
 func settings(c db.Cluster) client.AgentSettings {
 	return client.AgentSettings{
 		LeaseTTLMS: c.LeaseTtl.Milliseconds(), HeartbeatMS: c.Heartbeat.Milliseconds(), GraceMS: c.Grace.Milliseconds(),
-		ChunkBytes: maxChunkBytes, Protocol: []string{"log-zstd", client.ProtocolCounting},
+		ChunkBytes: maxChunkBytes, Protocol: []string{"log-zstd", client.ProtocolCounting, client.ProtocolTask},
 	}
 }
 
+// offerProtocol names the features of the protocol among what an agent offers, so that tasks that need one go to no other.
+const offerProtocol = "otto.protocol"
+
 // offersOf writes what an agent offers as the database keeps it.
 func offersOf(offer client.AgentOffer) (json.RawMessage, error) {
-	if offer.Offers == nil {
+	offers := maps.Clone(offer.Offers)
+	delete(offers, offerProtocol)
+	if slices.Contains(offer.Protocol, client.ProtocolTask) {
+		if offers == nil {
+			offers = map[string]any{}
+		}
+		offers[offerProtocol] = []string{client.ProtocolTask}
+	}
+	if offers == nil {
 		return json.RawMessage("{}"), nil
 	}
-	return json.Marshal(offer.Offers)
+	return json.Marshal(offers)
 }
 
 func (a *API) agentEnrol(ctx context.Context, in *struct {

@@ -140,11 +140,13 @@ func planNames(ctx context.Context, q *db.Queries, runs []db.Run) (map[string]st
 
 // runRequest is a new run as otto.runs_create reads it.
 type runRequest struct {
-	Project  string  `json:"project"`
-	Source   *string `json:"source,omitempty"`
-	Ottofile *string `json:"ottofile,omitempty"`
-	Plan     *string `json:"plan,omitempty"`
-	Actor    string  `json:"actor"`
+	Project  string          `json:"project"`
+	Source   *string         `json:"source,omitempty"`
+	Ottofile *string         `json:"ottofile,omitempty"`
+	Plan     *string         `json:"plan,omitempty"`
+	Actor    string          `json:"actor"`
+	Event    json.RawMessage `json:"event,omitempty"`
+	Params   json.RawMessage `json:"params,omitempty"`
 }
 
 func requestsOf(wanted []db.RunCreateParams) []runRequest {

@@ -23,7 +23,7 @@ func good() map[string]any {
 		"token-create":    client.TokenCreate{Name: "n", Role: "reader", ExpiresMS: 5},
 		"plan-create":     client.PlanCreate{Ottofile: smallOttofile, File: "f"},
 		"plan-validate":   client.PlanCreate{Model: map[string]any{"batches": []any{}}},
-		"run-create":      client.RunCreate{Project: "p", Source: digestOf(nil), Ottofile: "o", Plan: digestOf(nil)},
+		"run-create":      client.RunCreate{Project: "p", Source: digestOf(nil), Ottofile: "o", Plan: digestOf(nil), Event: &client.SourceEvent{Kind: "push", Branch: "b", Changed: []string{"a"}}, Params: map[string]any{"p": 1}},
 		"run-abort":       client.RunAbort{Reason: "r"},
 		"task-abort":      client.RunAbort{Reason: "r"},
 		"agent-hello":     client.AgentOffer{Name: "n", Version: "1", Capacity: 1, Offers: map[string]any{"os": "linux"}, Protocol: []string{"p"}},
@@ -33,7 +33,7 @@ func good() map[string]any {
 		"lease-steps":     client.StepReports{Epoch: 1, Steps: []client.StepReport{step}},
 		"lease-log":       client.LogChunk{Epoch: 1, Encoding: "identity", Bytes: 1, Data: []byte("x"), Segments: []client.Segment{{Kind: "stdout", Bytes: 1}}},
 		"lease-release":   client.LeaseRelease{Epoch: 1, Reason: "r"},
-		"lease-finish":    client.LeaseFinish{Epoch: 1, Outcome: "failed", Reason: "r", Steps: []client.StepReport{step}, Log: client.LogTotal{Bytes: 7}},
+		"lease-finish":    client.LeaseFinish{Epoch: 1, Outcome: "failed", Reason: "r", Steps: []client.StepReport{step}, Log: client.LogTotal{Bytes: 7}, Outputs: map[string]any{"a": 1}},
 	}
 }
 

@@ -28,6 +28,7 @@ type report struct {
 	Reason   *string             `json:"reason,omitempty"`
 	Steps    []client.StepReport `json:"steps"`
 	Log      *client.LogTotal    `json:"log,omitempty"`
+	Outputs  map[string]any      `json:"outputs,omitempty"`
 	*chunkRow
 }
 
@@ -117,9 +118,15 @@ func (a *API) takeReport(ctx context.Context, r report) (out taken, err error) {
 		if log, err = json.Marshal(r.Log); err != nil {
 			return out, err
 		}
+		var outputs json.RawMessage
+		if len(r.Outputs) > 0 {
+			if outputs, err = json.Marshal(r.Outputs); err != nil {
+				return out, err
+			}
+		}
 		task, err = a.agents.TaskFinish(ctx, db.TaskFinishParams{
 			Lease: r.Lease, Epoch: narrow(r.Epoch), Agent: r.Agent, Outcome: r.Outcome, ExitCode: exitCode32(r.ExitCode), Reason: r.Reason,
-			Steps: steps, Log: log, Actor: r.Actor,
+			Steps: steps, Log: log, Actor: r.Actor, Outputs: outputs,
 		})
 	} else {
 		task, err = a.agents.TaskStart(ctx, db.TaskStartParams{
@@ -154,10 +161,27 @@ func (a *API) logOf(who *principal, lease uuid.UUID, chunk client.LogChunk) repo
 	}
 }
 
-func finishOf(who *principal, lease uuid.UUID, finish client.LeaseFinish) report {
+func (a *API) finishOf(ctx context.Context, lease uuid.UUID, finish client.LeaseFinish) report {
+	who := caller(ctx)
 	r := startOf(who, lease, client.LeaseStart{Epoch: finish.Epoch, Steps: finish.Steps})
 	r.kind, r.Outcome, r.ExitCode, r.Reason, r.Log = reportFinish, optional(finish.Outcome), finish.ExitCode, optional(finish.Reason), &finish.Log
+	if r.Outputs = finish.Outputs; len(r.Outputs) > 0 {
+		r.wrong = a.checkOutputs(ctx, lease, r.Outputs)
+	}
 	return r
+}
+
+// checkOutputs refuses outputs that the task of the caller's lease does not declare. Of a lease that is not the caller's nothing is
+// said here: its result is refused.
+func (a *API) checkOutputs(ctx context.Context, lease uuid.UUID, outputs map[string]any) error {
+	rows, err := a.agents.LeaseDeclares(ctx, db.LeaseDeclaresParams{Lease: lease, Agent: caller(ctx).agent})
+	if err != nil || len(rows) == 0 {
+		return err
+	}
+	if err := client.CheckOutputs(decodeTo[map[string]string](rows[0]), outputs); err != nil {
+		return newProblem(codeInvalid, "lease %s: %v", lease, err).hint("report the task as failed, with this as the reason")
+	}
+	return nil
 }
 
 func (a *API) leaseStart(ctx context.Context, in *struct {
@@ -184,7 +208,7 @@ func (a *API) leaseFinish(ctx context.Context, in *struct {
 	if err != nil {
 		return nil, err
 	}
-	told, err := a.reports.one(ctx, finishOf(caller(ctx), lease, in.Body))
+	told, err := a.reports.one(ctx, a.finishOf(ctx, lease, in.Body))
 	if err != nil {
 		return nil, err
 	}
@@ -197,7 +221,7 @@ func (a *API) leaseFinish(ctx context.Context, in *struct {
 // leaseReport takes what an agent says of several leases at once. Each report is taken or refused by itself.
 func (a *API) leaseReport(ctx context.Context, in *struct{ Body client.LeaseReports }) (*output[client.LeaseReportsAnswer], error) {
 	who := caller(ctx)
-	all, err := a.reportsIn(who, in.Body)
+	all, err := a.reportsIn(ctx, in.Body)
 	if err != nil {
 		return nil, err
 	}
@@ -214,7 +238,8 @@ func (a *API) leaseReport(ctx context.Context, in *struct{ Body client.LeaseRepo
 }
 
 // reportsIn lists the reports of a request, in the order of its answer.
-func (a *API) reportsIn(who *principal, in client.LeaseReports) ([]report, error) {
+func (a *API) reportsIn(ctx context.Context, in client.LeaseReports) ([]report, error) {
+	who := caller(ctx)
 	var all []report
 	var wrong error
 	about := func(lease string) uuid.UUID {
@@ -229,7 +254,7 @@ func (a *API) reportsIn(who *principal, in client.LeaseReports) ([]report, error
 		all = append(all, a.logOf(who, about(r.Lease), r.LogChunk))
 	}
 	for _, r := range in.Finishes {
-		all = append(all, finishOf(who, about(r.Lease), r.LeaseFinish))
+		all = append(all, a.finishOf(ctx, about(r.Lease), r.LeaseFinish))
 	}
 	return all, wrong
 }

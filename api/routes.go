@@ -37,8 +37,10 @@ const (
 	smallBody    = 64 << 10
 	reportBody   = 1 << 20
 	reportsBody  = 8 << 20 // of many leases
+	finishBody   = 3 << 20 // a report, and outputs of 256 KiB with each character escaped
 	chunkBody    = 4 << 20 // 1 MiB of log in base64, with its segments
-	planBody     = 4 << 20 // an Ottofile of 1 MiB, written as JSON
+	planBody     = 6 << 20 // an Ottofile of 1 MiB, written as JSON, and what a run has
+	runBody      = 2 << 20 // 10,000 changed paths, and parameters
 	streamedBody = -1      // not held in memory; the handler has a limit of its own
 )
 
@@ -79,7 +81,7 @@ func routes() []route {
 		{"plan-validate", post, "/v1/plans/validate", permitReader, planBody, classWrite, ""},
 		{"plan-show", get, "/v1/plans/{digest}", permitReader, noBody, classRead, ""},
 
-		{"run-create", post, "/v1/runs", permitWriter, smallBody, classWrite, "run_create"},
+		{"run-create", post, "/v1/runs", permitWriter, runBody, classWrite, "run_create"},
 		{"run-list", get, "/v1/runs", permitReader, noBody, classRead, ""},
 		{"run-show", get, "/v1/runs/{run}", permitReader, noBody, classRead, ""},
 		{"run-plan-show", get, "/v1/runs/{run}/plan", permitReader, noBody, classRead, ""},
@@ -108,7 +110,7 @@ func routes() []route {
 		{"lease-steps", post, "/v1/leases/{lease}/steps", permitAgent, reportBody, classAgent, "step_report"},
 		{"lease-log", post, "/v1/leases/{lease}/log", permitAgent, chunkBody, classAgent, "log_append"},
 		{"lease-log-frames", post, "/v1/leases/{lease}/log/frames", permitAgent, chunkBody, classAgent, "log_append"},
-		{"lease-finish", post, "/v1/leases/{lease}/finish", permitAgent, reportBody, classAgent, "task_finish"},
+		{"lease-finish", post, "/v1/leases/{lease}/finish", permitAgent, finishBody, classAgent, "task_finish"},
 		{"lease-release", post, "/v1/leases/{lease}/release", permitAgent, reportBody, classAgent, "task_release"},
 		{"lease-source", get, "/v1/leases/{lease}/source", permitAgent, noBody, classHeld, ""},
 	}

@@ -83,6 +83,10 @@ func (a *API) runCreate(ctx context.Context, in *struct {
 		Project: project, Source: optional(in.Body.Source), Ottofile: optional(in.Body.Ottofile), Plan: optional(in.Body.Plan),
 		Actor: caller(ctx).actor(),
 	}
+	var err error
+	if params.Event, params.Params, err = factsIn(in.Body.Event, in.Body.Params); err != nil {
+		return nil, err
+	}
 	req := requestOf(ctx)
 	out, err := a.creates.one(ctx, creation{who: req.who, key: in.Key, hash: fingerprint(req), params: params})
 	a.wake.Wake(db.TopicReady, db.TopicEvent)
@@ -211,6 +215,9 @@ func (a *API) runShow(ctx context.Context, in *struct{ RunRef }) (*output[client
 	return &output[client.RunDetail]{out}, nil
 }
 
+// outputsShown is how many bytes of outputs are shown with a run; a task alone may have 256 KiB.
+const outputsShown = 4 << 20
+
 // readRun reads a run with all that belongs to it.
 func readRun(ctx context.Context, q *db.Queries, run int64) (client.RunDetail, error) {
 	var out client.RunDetail
@@ -234,6 +241,14 @@ func readRun(ctx context.Context, q *db.Queries, run int64) (client.RunDetail, e
 	for _, s := range steps {
 		of[s.TaskID] = append(of[s.TaskID], encodeStep(s))
 	}
+	outputs, err := q.OutputsOfRun(ctx, db.OutputsOfRunParams{Run: run, AtMost: outputsShown})
+	if err != nil {
+		return out, err
+	}
+	said := map[int64]db.OutputsOfRunRow{}
+	for _, o := range outputs {
+		said[o.TaskID] = o
+	}
 	out.Run = encodeRun(row.Run, row.Project, row.Name)
 	out.Stages = make([]client.Stage, 0, len(stages))
 	at := map[int64]int{}
@@ -244,6 +259,9 @@ func readRun(ctx context.Context, q *db.Queries, run int64) (client.RunDetail, e
 	for _, t := range tasks {
 		task := encodeTask(db.TaskByIDRow(t))
 		task.Steps = of[t.Task.ID]
+		if o, ok := said[t.Task.ID]; ok {
+			task.Outputs, task.OutputsElsewhere = decodeTo[map[string]any](o.Outputs), o.Outputs == nil
+		}
 		stage := &out.Stages[at[t.Task.StageID]]
 		stage.Tasks = append(stage.Tasks, task)
 	}

@@ -57,7 +57,11 @@ func readTask(ctx context.Context, q *db.Queries, task int64) (client.TaskDetail
 		out.Attempts = append(out.Attempts, attempt)
 	}
 	out.Steps = of[row.Task.Epoch]
-	return out, nil
+	outputs, err := q.OutputsOfTask(ctx, task)
+	for _, o := range outputs {
+		out.Outputs = decodeTo[map[string]any](o)
+	}
+	return out, err
 }
 
 func (a *API) taskAbort(ctx context.Context, in *struct {

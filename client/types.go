@@ -80,11 +80,13 @@ type Task struct {
 	Requires     map[string]any `json:"requires,omitempty"`
 	ExitCode     *int           `json:"exit_code,omitempty"`
 	AllowFailure bool           `json:"allow_failure,omitempty"`
-	Outputs      map[string]any `json:"outputs,omitempty" doc:"Of the current attempt, by name, once it has ended."`
 	ReadyAt      *time.Time     `json:"ready_at,omitempty"`
 	StartedAt    *time.Time     `json:"started_at,omitempty"`
 	FinishedAt   *time.Time     `json:"finished_at,omitempty"`
 	Steps        []Step         `json:"steps,omitempty" doc:"Steps of the current attempt."`
+
+	Outputs          map[string]any `json:"outputs,omitempty" doc:"Of the last attempt, by name, once the task has ended."`
+	OutputsElsewhere bool           `json:"outputs_elsewhere,omitempty" doc:"It has outputs, and those of the whole run are too large for this answer: see task-show."`
 }
 
 // TaskDetail is a task with all its attempts.
@@ -236,6 +238,9 @@ type RunCreate struct {
 	Source   string `json:"source,omitempty" doc:"Digest of an uploaded source bundle."`
 	Ottofile string `json:"ottofile,omitempty" maxLength:"1000" doc:"Path of the Ottofile in the source; found by convention if absent."`
 	Plan     string `json:"plan,omitempty" doc:"Digest of a stored plan. Without it the run is planned from the source."`
+
+	Event  *SourceEvent   `json:"event,omitempty" doc:"What asks for the run; absent: a person, by hand. A run is kept even if the event starts nothing: it is skipped, with the reason."`
+	Params map[string]any `json:"params,omitempty" doc:"Parameters by name, 64 KiB at most. Texts are read by the type of their declaration."`
 }
 
 // RunAbort says why.
@@ -248,6 +253,9 @@ type PlanCreate struct {
 	Ottofile string         `json:"ottofile,omitempty" doc:"Text of an Ottofile."`
 	File     string         `json:"file,omitempty" maxLength:"1000" doc:"Its name, for diagnostics."`
 	Model    map[string]any `json:"model,omitempty" doc:"A pipeline in the form {uuid, batches: [{mode, contexts: [{uuid, properties, environment, steps}]}]}."`
+
+	Event  *SourceEvent   `json:"event,omitempty" doc:"What would ask for a run; absent: a person, by hand. Not with a model."`
+	Params map[string]any `json:"params,omitempty" doc:"Parameters by name, 64 KiB at most. Texts are read by the type of their declaration. Not with a model."`
 }
 
 // PlanAnswer is a plan with its digest. With errors among the diagnostics there is no plan.

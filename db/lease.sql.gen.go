@@ -115,6 +115,39 @@ func (q *Queries) LeaseByID(ctx context.Context, lease uuid.UUID) (Lease, error)
 	return i, err
 }
 
+const leaseDeclares = `-- name: LeaseDeclares :many
+select coalesce(pt.spec -> 'outputs', '{}')::json as outputs
+  from leases l join tasks t on t.id = l.task_id join runs r on r.id = l.run_id
+  join plan_tasks pt on pt.plan_digest = r.plan_digest and pt.stage_index = t.stage_index and pt.task_index = t.index
+ where l.id = $1::uuid and l.agent_id = $2::bigint
+`
+
+type LeaseDeclaresParams struct {
+	Lease uuid.UUID
+	Agent int64
+}
+
+// LeaseDeclares reads which outputs the task of an agent's lease declares.
+func (q *Queries) LeaseDeclares(ctx context.Context, arg LeaseDeclaresParams) ([]json.RawMessage, error) {
+	rows, err := q.db.Query(ctx, leaseDeclares, arg.Lease, arg.Agent)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []json.RawMessage
+	for rows.Next() {
+		var outputs json.RawMessage
+		if err := rows.Scan(&outputs); err != nil {
+			return nil, err
+		}
+		items = append(items, outputs)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const leaseGrants = `-- name: LeaseGrants :many
 select l.id, l.epoch, l.task_id, l.run_id, l.agent_id, r.uuid as run_uuid, p.name as project, s.name as stage,
        pt.spec, coalesce(src.digest, '')::text as source_digest, coalesce(src.bytes, 0)::bigint as source_bytes

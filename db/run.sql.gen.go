@@ -121,7 +121,8 @@ func (q *Queries) RunByUUID(ctx context.Context, argUuid uuid.UUID) (int64, erro
 }
 
 const runCreate = `-- name: RunCreate :one
-select id, uuid, project_id, state, reason, trust, source_digest, ottofile, plan_digest, diagnostics, rerun_of, created_by, severity, warnings, abort_reason, created_at, started_at, finished_at from otto.run_create($1::text, $2::text, $3::text, $4::text, null, $5::text)
+select id, uuid, project_id, state, reason, trust, source_digest, ottofile, plan_digest, diagnostics, rerun_of, created_by, severity, warnings, abort_reason, created_at, started_at, finished_at from otto.run_create($1::text, $2::text, $3::text, $4::text, null, $5::text,
+                               $6::jsonb, $7::jsonb)
 `
 
 type RunCreateParams struct {
@@ -130,6 +131,8 @@ type RunCreateParams struct {
 	Ottofile *string
 	Plan     *string
 	Actor    string
+	Event    json.RawMessage
+	Params   json.RawMessage
 }
 
 // RunCreate starts a run: at once with a stored plan, else after a job has planned its source.
@@ -140,6 +143,8 @@ func (q *Queries) RunCreate(ctx context.Context, arg RunCreateParams) (Run, erro
 		arg.Ottofile,
 		arg.Plan,
 		arg.Actor,
+		arg.Event,
+		arg.Params,
 	)
 	var i Run
 	err := row.Scan(
@@ -163,6 +168,36 @@ func (q *Queries) RunCreate(ctx context.Context, arg RunCreateParams) (Run, erro
 		&i.FinishedAt,
 	)
 	return i, err
+}
+
+const runFacts = `-- name: RunFacts :many
+select event, params from run_facts where run_id = $1::bigint
+`
+
+type RunFactsRow struct {
+	Event  json.RawMessage
+	Params json.RawMessage
+}
+
+// RunFacts reads what a run is planned with beside its source, if there is anything.
+func (q *Queries) RunFacts(ctx context.Context, run int64) ([]RunFactsRow, error) {
+	rows, err := q.db.Query(ctx, runFacts, run)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []RunFactsRow
+	for rows.Next() {
+		var i RunFactsRow
+		if err := rows.Scan(&i.Event, &i.Params); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const runFail = `-- name: RunFail :one

@@ -70,6 +70,69 @@ func (q *Queries) AttemptsOfTask(ctx context.Context, task int64) ([]AttemptsOfT
 	return items, nil
 }
 
+const outputsOfRun = `-- name: OutputsOfRun :many
+select o.task_id, o.epoch, case when sum(o.bytes) over (order by o.task_id) <= $1::bigint then o.outputs end as outputs
+  from tasks t join task_outputs o on o.task_id = t.id and o.epoch = t.epoch
+ where t.run_id = $2::bigint and t.finished_at is not null
+`
+
+type OutputsOfRunParams struct {
+	AtMost int64
+	Run    int64
+}
+
+type OutputsOfRunRow struct {
+	TaskID  int64
+	Epoch   int32
+	Outputs json.RawMessage
+}
+
+// OutputsOfRun reads the outputs of a run's final tasks. Of all together at most so many bytes; what is beyond is null.
+func (q *Queries) OutputsOfRun(ctx context.Context, arg OutputsOfRunParams) ([]OutputsOfRunRow, error) {
+	rows, err := q.db.Query(ctx, outputsOfRun, arg.AtMost, arg.Run)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []OutputsOfRunRow
+	for rows.Next() {
+		var i OutputsOfRunRow
+		if err := rows.Scan(&i.TaskID, &i.Epoch, &i.Outputs); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const outputsOfTask = `-- name: OutputsOfTask :many
+select o.outputs from tasks t join task_outputs o on o.task_id = t.id and o.epoch = t.epoch where t.id = $1::bigint and t.finished_at is not null
+`
+
+// OutputsOfTask reads the outputs of a task, if it is final and has some.
+func (q *Queries) OutputsOfTask(ctx context.Context, task int64) ([]json.RawMessage, error) {
+	rows, err := q.db.Query(ctx, outputsOfTask, task)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []json.RawMessage
+	for rows.Next() {
+		var outputs json.RawMessage
+		if err := rows.Scan(&outputs); err != nil {
+			return nil, err
+		}
+		items = append(items, outputs)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const reportsTake = `-- name: ReportsTake :many
 select kind::text as kind, lease::uuid as lease, task::bigint as task, state::text as state, next::int as next
   from otto.reports_take($1::jsonb, $2::jsonb, $3::jsonb)
@@ -327,7 +390,7 @@ func (q *Queries) TaskByID(ctx context.Context, task int64) (TaskByIDRow, error)
 
 const taskFinish = `-- name: TaskFinish :one
 select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at from otto.task_finish($1::uuid, $2::int, $3::bigint, $4::text, $5::int,
-                               $6::text, $7::jsonb, $8::jsonb, $9::text)
+                               $6::text, $7::jsonb, $8::jsonb, $9::text, $10::jsonb)
 `
 
 type TaskFinishParams struct {
@@ -340,6 +403,7 @@ type TaskFinishParams struct {
 	Steps    json.RawMessage
 	Log      json.RawMessage
 	Actor    string
+	Outputs  json.RawMessage
 }
 
 // TaskFinish takes the result of a lease and advances stage and run.
@@ -354,6 +418,7 @@ func (q *Queries) TaskFinish(ctx context.Context, arg TaskFinishParams) (Task, e
 		arg.Steps,
 		arg.Log,
 		arg.Actor,
+		arg.Outputs,
 	)
 	var i Task
 	err := row.Scan(

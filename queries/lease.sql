@@ -55,3 +55,10 @@ select * from otto.server_beat(@name::text);
 -- name: ClusterSettings :one
 -- ClusterSettings reads the settings that agents are told.
 select * from cluster;
+
+-- name: LeaseDeclares :many
+-- LeaseDeclares reads which outputs the task of an agent's lease declares.
+select coalesce(pt.spec -> 'outputs', '{}')::json as outputs
+  from leases l join tasks t on t.id = l.task_id join runs r on r.id = l.run_id
+  join plan_tasks pt on pt.plan_digest = r.plan_digest and pt.stage_index = t.stage_index and pt.task_index = t.index
+ where l.id = @lease::uuid and l.agent_id = @agent::bigint;

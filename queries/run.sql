@@ -1,6 +1,7 @@
 -- name: RunCreate :one
 -- RunCreate starts a run: at once with a stored plan, else after a job has planned its source.
-select * from otto.run_create(@project::text, sqlc.narg('source')::text, sqlc.narg('ottofile')::text, sqlc.narg('plan')::text, null, @actor::text);
+select * from otto.run_create(@project::text, sqlc.narg('source')::text, sqlc.narg('ottofile')::text, sqlc.narg('plan')::text, null, @actor::text,
+                               sqlc.narg('event')::jsonb, sqlc.narg('params')::jsonb);
 
 -- name: RunsCreate :many
 -- RunsCreate is RunCreate for many, in the order of the requests.
@@ -58,3 +59,7 @@ select * from stages where run_id = @run::bigint order by index;
 -- name: PlanOfRun :one
 -- PlanOfRun reads the plan that a run executes.
 select l.digest, l.body from runs r join plans l on l.digest = r.plan_digest where r.id = @run::bigint;
+
+-- name: RunFacts :many
+-- RunFacts reads what a run is planned with beside its source, if there is anything.
+select event, params from run_facts where run_id = @run::bigint;

@@ -13,7 +13,7 @@ select * from otto.step_report(@lease::uuid, @epoch::int, @agent::bigint, @steps
 -- name: TaskFinish :one
 -- TaskFinish takes the result of a lease and advances stage and run.
 select * from otto.task_finish(@lease::uuid, @epoch::int, @agent::bigint, sqlc.narg('outcome')::text, sqlc.narg('exit_code')::int,
-                               sqlc.narg('reason')::text, @steps::jsonb, @log::jsonb, @actor::text);
+                               sqlc.narg('reason')::text, @steps::jsonb, @log::jsonb, @actor::text, sqlc.narg('outputs')::jsonb);
 
 -- name: ReportsTake :many
 -- ReportsTake is TaskStart, LogAppend and TaskFinish for many. What it leaves out, ask for with those.
@@ -73,3 +73,13 @@ select * from steps where task_id = @task::bigint order by epoch, index;
 -- name: AttemptsOfTask :many
 -- AttemptsOfTask reads all leases of a task.
 select sqlc.embed(l), a.name as agent from leases l join agents a on a.id = l.agent_id where l.task_id = @task::bigint order by l.epoch;
+
+-- name: OutputsOfRun :many
+-- OutputsOfRun reads the outputs of a run's final tasks. Of all together at most so many bytes; what is beyond is null.
+select o.task_id, o.epoch, case when sum(o.bytes) over (order by o.task_id) <= @at_most::bigint then o.outputs end as outputs
+  from tasks t join task_outputs o on o.task_id = t.id and o.epoch = t.epoch
+ where t.run_id = @run::bigint and t.finished_at is not null;
+
+-- name: OutputsOfTask :many
+-- OutputsOfTask reads the outputs of a task, if it is final and has some.
+select o.outputs from tasks t join task_outputs o on o.task_id = t.id and o.epoch = t.epoch where t.id = @task::bigint and t.finished_at is not null;

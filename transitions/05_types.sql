@@ -7,7 +7,7 @@ create type otto.new_event as (kind text, ends boolean, actor text, run_id bigin
 create type otto.act as (id bigint, actor text);
 
 -- run_request is what somebody asks a run to be.
-create type otto.run_request as (project text, source text, ottofile text, plan text, rerun_of bigint, actor text);
+create type otto.run_request as (project text, source text, ottofile text, plan text, rerun_of bigint, actor text, event jsonb, params jsonb);
 
 -- crossing is where a run stands between two stages: whether it goes on, and the next stage that has a task to run, if any.
 create type otto.crossing as (run_id bigint, go boolean, stage_id bigint, index int, actor text);
@@ -21,4 +21,5 @@ create type otto.ending as (task_id bigint, outcome text, exit_code int, reason 
 -- report is what the holder of a lease says, completed with what the lease is of.
 create type otto.report as (
     lease uuid, epoch int, agent bigint, outcome text, exit_code int, reason text, steps jsonb, log jsonb, actor text,
-    run_id bigint, stage_id bigint, task_id bigint, ordered boolean);  -- ordered: its end was ordered
+    run_id bigint, stage_id bigint, task_id bigint, ordered boolean,  -- ordered: its end was ordered
+    outputs jsonb);

@@ -1,11 +1,11 @@
 -- The transitions of a run.
 
 -- run_create: – → pending. With a plan the run starts at once, else a job plans it from its source.
-create function otto.run_create(project text, source text, ottofile text, plan text, rerun_of bigint, actor text)
+create function otto.run_create(project text, source text, ottofile text, plan text, rerun_of bigint, actor text, event jsonb default null, params jsonb default null)
 returns setof runs language plpgsql security definer set search_path = public, otto, pg_temp as $$
 begin
     return query select * from runs_create(jsonb_build_array(jsonb_build_object(
-        'project', project, 'source', source, 'ottofile', ottofile, 'plan', plan, 'rerun_of', rerun_of, 'actor', actor)));
+        'project', project, 'source', source, 'ottofile', ottofile, 'plan', plan, 'rerun_of', rerun_of, 'actor', actor, 'event', event, 'params', params)));
 end $$;
 
 -- runs_create is run_create for many: an array of run_request. Either all are created or none.
@@ -22,7 +22,7 @@ begin
         insert into runs (project_id, state, source_digest, ottofile, plan_digest, rerun_of, created_by, created_at, started_at)
         select p.id, case when w.plan is null then 'pending' else 'running' end,
                w.source, w.ottofile, w.plan, w.rerun_of, w.actor, clock(), case when w.plan is not null then clock() end
-          from unnest(wanted) with ordinality w(project, source, ottofile, plan, rerun_of, actor, place)
+          from unnest(wanted) with ordinality w(project, source, ottofile, plan, rerun_of, actor, event, params, place)
           join projects p on p.name = w.project order by w.place
         returning *
     )
@@ -31,6 +31,11 @@ begin
            array_agg(r.id), array_agg(row(r.id, r.created_by)::act order by r.id) filter (where r.plan_digest is not null)
       into news, made, planned
       from r join projects p on p.id = r.project_id;
+    if requests @? '$[*].* ? (@.type() == "object")' then
+        insert into run_facts (run_id, event, params)
+        select made[w.place], w.event, w.params from unnest(wanted) with ordinality w(project, source, ottofile, plan, rerun_of, actor, event, params, place)
+         where num_nonnulls(w.event, w.params) > 0;
+    end if;
 
     perform emit(news || runs_start(planned));
     perform enqueue('source_plan', jsonb_build_object('run', r.id)) from (select id from runs where id = any(made) and plan_digest is null order by id) r;
@@ -78,7 +83,7 @@ begin
 
     with t as (
         insert into tasks (run_id, stage_id, stage_index, index, name, requires, always, allow_failure, state, ready_at)
-        select r.id, s.id, t.stage_index, t.task_index, t.spec ->> 'name', coalesce(t.spec -> 'requires', '{}')::jsonb,
+        select r.id, s.id, t.stage_index, t.task_index, t.spec ->> 'name', coalesce(t.requires, (t.spec -> 'requires')::jsonb, '{}'),
                s.always or coalesce((t.spec ->> 'always')::boolean, false), coalesce((t.spec ->> 'allow_failure')::boolean, false),
                case when b.begins then 'ready' else 'waiting' end, case when b.begins then now end
           from unnest(started) a join runs r on r.id = a.id
@@ -144,12 +149,13 @@ end $$;
 create function otto.run_rerun(run bigint, actor text)
 returns setof runs language plpgsql security definer set search_path = public, otto, pg_temp as $$
 #variable_conflict use_column
-declare r runs; p text;
+declare r runs; p text; f run_facts;
 begin
     select r.* into r from runs r where r.id = run and r.finished_at is not null;
     if not found then perform refuse_run(run, 'rerun'); end if;
     select name into p from projects where id = r.project_id;
-    return query select * from run_create(p, r.source_digest, r.ottofile, r.plan_digest, r.id, actor);
+    select * into f from run_facts where run_id = run;
+    return query select * from run_create(p, r.source_digest, r.ottofile, r.plan_digest, r.id, actor, f.event, f.params);
 end $$;
 
 -- runs_advance follows what changed, under the runs' locks: it opens the next stage that has a task to run, passes over

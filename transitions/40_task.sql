@@ -127,7 +127,7 @@ create function otto.reports_held(reports jsonb, states text[])
 returns otto.report[] language plpgsql as $$
 begin
     return array(
-        select row(l.id, l.epoch, l.agent_id, w.outcome, w.exit_code, w.reason, w.steps, w.log, w.actor, t.run_id, t.stage_id, t.id, l.abort_at is not null)::report
+        select row(l.id, l.epoch, l.agent_id, w.outcome, w.exit_code, w.reason, w.steps, w.log, w.actor, t.run_id, t.stage_id, t.id, l.abort_at is not null, w.outputs)::report
           from (select distinct on (p.lease) p.* from jsonb_populate_recordset(null::report, reports) p) w
           join leases l on l.id = w.lease and l.epoch = w.epoch and l.agent_id = w.agent
           join tasks t on t.id = l.task_id and t.lease_id = l.id
@@ -148,7 +148,7 @@ end $$;
 
 -- task_finish: scheduled, running → the worst of what the agent says and what the steps say; or → ready, when the task
 -- is to be retried. Then the stage and the run advance. Repeating it changes nothing.
-create function otto.task_finish(lease uuid, epoch int, agent bigint, outcome text, exit_code int, reason text, steps jsonb, log jsonb, actor text)
+create function otto.task_finish(lease uuid, epoch int, agent bigint, outcome text, exit_code int, reason text, steps jsonb, log jsonb, actor text, outputs jsonb default null)
 returns setof tasks language plpgsql security definer set search_path = public, otto, pg_temp as $$
 #variable_conflict use_column
 declare l leases;
@@ -161,7 +161,7 @@ begin
     end if;
     perform task_held(lease, epoch, agent, 'finish');
     return query select * from tasks_finish(jsonb_build_array(jsonb_build_object('lease', lease, 'epoch', epoch, 'agent', agent, 'outcome', outcome,
-        'exit_code', exit_code, 'reason', reason, 'steps', steps, 'log', log, 'actor', actor)));
+        'exit_code', exit_code, 'reason', reason, 'steps', steps, 'log', log, 'actor', actor, 'outputs', outputs)));
 end $$;
 
 -- tasks_finish is task_finish for many: an array of reports. It answers the tasks that have ended or are to be retried. It
@@ -179,8 +179,28 @@ begin
                    coalesce(h.reason, case when h.outcome = 'aborted' then l.abort_reason end), h.ordered, h.actor)::ending
           from unnest(held) h join leases l on l.id = h.lease);
 
-    perform emit(news || tasks_end(endings));
+    news := news || tasks_end(endings);
+    if reports @? '$[*].outputs.*' then news := outputs_keep(held, news); end if;
+
+    perform emit(news);
     return query select t.* from unnest(held) h join tasks t on t.id = h.task_id;
+end $$;
+
+-- outputs_keep keeps the outputs that reports bring, those of the attempt before replaced, and names them in the events that end
+-- their tasks. Internal.
+create function otto.outputs_keep(reports otto.report[], news otto.new_event[])
+returns otto.new_event[] language plpgsql as $$
+begin
+    insert into task_outputs (task_id, epoch, bytes, outputs)
+    select r.task_id, r.epoch, octet_length(r.outputs::text), r.outputs from unnest(reports) r where r.outputs <> '{}'
+    on conflict (task_id) do update set epoch = excluded.epoch, bytes = excluded.bytes, outputs = excluded.outputs;
+    return array(
+        select row(n.kind, n.ends, n.actor, n.run_id, n.stage_id, n.task_id, n.epoch, n.step,
+                   case when n.ends and n.step is null and o.names is not null then n.data || jsonb_build_object('outputs', o.names) else n.data end)::new_event
+          from unnest(news) with ordinality n(kind, ends, actor, run_id, stage_id, task_id, epoch, step, data, place)
+          left join (select r.task_id, (select jsonb_agg(k order by k) from jsonb_object_keys(r.outputs) k) as names
+                       from unnest(reports) r where r.outputs <> '{}') o on o.task_id = n.task_id
+         order by n.place);
 end $$;
 
 -- reports_take is tasks_start, logs_append and tasks_finish together, in one transaction: what was taken, by lease and kind.

@@ -37,10 +37,22 @@ begin
     values (plan_store.digest, coalesce(plan_store.body ->> 'name', ''), plan_store.body, clock(), clock())
     on conflict (digest) do nothing;
     if found then
-        insert into plan_tasks (plan_digest, stage_index, task_index, spec)
-        select plan_store.digest, s.n - 1, t.n - 1, t.spec
+        insert into plan_tasks (plan_digest, stage_index, task_index, spec, requires)
+        select plan_store.digest, s.n - 1, t.n - 1, t.spec, task_requires(t.spec)
           from json_array_elements(plan_store.body -> 'stages') with ordinality s(stage, n),
                json_array_elements(s.stage -> 'tasks') with ordinality t(spec, n);
     end if;
     return query select * from plans where digest = plan_store.digest;
+end $$;
+
+-- task_requires adds to what a task requires that its agent understands it: an agent that does not know image, outputs, shell or
+-- omitted would run another task than the plan says. Null where the spec has none of them. Internal.
+create function otto.task_requires(spec json) returns jsonb language plpgsql immutable as $$
+begin
+    if spec -> 'image' is null and spec -> 'outputs' is null
+       and not exists (select from json_array_elements(spec -> 'steps') s where s -> 'shell' is not null or s -> 'omitted' is not null)
+       and not exists (select from json_array_elements(spec -> 'later') l where l ->> 'field' like '/steps/%/when') then
+        return null;
+    end if;
+    return coalesce((spec -> 'requires')::jsonb, '{}') || '{"otto.protocol": "task-2"}';
 end $$;
