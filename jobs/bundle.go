@@ -1,8 +1,6 @@
 package jobs
 
 import (
-	"archive/tar"
-	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
@@ -23,35 +21,26 @@ const (
 // findOttofile reads the file of that name from a bundle (tar, gzip); without a name, the one that convention finds in
 // the bundle's top folder.
 func findOttofile(bundle io.Reader, name string) (pipeline.File, error) {
-	unzipped, err := gzip.NewReader(bundle)
-	if err != nil {
-		return pipeline.File{}, fmt.Errorf("unpack the source: %w", err)
-	}
-	files := tar.NewReader(io.LimitReader(unzipped, maxBundleBytes))
 	found := map[string][]byte{}
-	for range maxBundleEntries {
-		head, err := files.Next()
-		if errors.Is(err, io.EOF) {
-			break
+	err := walkBundle(bundle, func(at string, file io.Reader) (err error) {
+		if (name != "" && at != path.Clean(name)) || (name == "" && !byConvention(at)) {
+			return nil
 		}
-		if err != nil {
-			return pipeline.File{}, fmt.Errorf("unpack the source: %w", err)
+		if found[at], err = io.ReadAll(io.LimitReader(file, maxOttofile)); err == nil && name != "" {
+			err = io.EOF
 		}
-		at := path.Clean(head.Name)
-		if head.Typeflag != tar.TypeReg || (name != "" && at != path.Clean(name)) || (name == "" && !byConvention(at)) {
-			continue
-		}
-		if found[at], err = io.ReadAll(io.LimitReader(files, maxOttofile)); err != nil {
-			return pipeline.File{}, fmt.Errorf("read %s from the source: %w", at, err)
-		}
-		if name != "" {
-			return pipeline.File{Name: at, Data: found[at]}, nil
-		}
-	}
-	if name != "" {
+		return err
+	})
+	switch {
+	case err != nil:
+		return pipeline.File{}, err
+	case name == "":
+		return pickOttofile(found)
+	case len(found) == 0:
 		return pipeline.File{}, fmt.Errorf("%w: %s is not in it", errNoOttofile, name)
 	}
-	return pickOttofile(found)
+	at := path.Clean(name)
+	return pipeline.File{Name: at, Data: found[at]}, nil
 }
 
 func byConvention(name string) bool {
