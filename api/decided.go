@@ -1,0 +1,75 @@
+package api
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/ottoci/otto/client"
+)
+
+// settle puts what was decided about a task when it was about to start into its spec: decided is the values by their JSON
+// pointers in the task. A step whose condition is false is omitted. Most tasks have nothing decided.
+func settle(task *client.TaskSpec, decided json.RawMessage) error {
+	if len(decided) == 0 {
+		return nil
+	}
+	var values map[string]any
+	if err := json.Unmarshal(decided, &values); err != nil {
+		return fmt.Errorf("what was decided cannot be read: %w", err)
+	}
+	for _, field := range slices.Sorted(maps.Keys(values)) {
+		if field == "/when" { // true: else the task would not start
+			continue
+		}
+		if !settleField(task, field, values[field]) {
+			return fmt.Errorf("what was decided for %s cannot be used", field)
+		}
+	}
+	return nil
+}
+
+// settleField puts in one value, if there is a place for it.
+func settleField(task *client.TaskSpec, field string, value any) bool {
+	parts := strings.Split(field, "/")
+	for i := range parts {
+		parts[i] = strings.NewReplacer("~1", "/", "~0", "~").Replace(parts[i])
+	}
+	if len(parts) == 3 && parts[1] == "env" {
+		return settleEnv(&task.Env, parts[2], value)
+	}
+	if len(parts) < 4 || parts[1] != "steps" {
+		return false
+	}
+	n, err := strconv.Atoi(parts[2])
+	if err != nil || n < 0 || n >= len(task.Steps) {
+		return false
+	}
+	step := &task.Steps[n]
+	switch {
+	case len(parts) == 5 && parts[3] == "env":
+		return settleEnv(&step.Env, parts[4], value)
+	case len(parts) == 4 && parts[3] == "when":
+		runs, ok := value.(bool)
+		if ok && !runs && step.Omitted == "" {
+			step.Omitted = "its condition is false"
+		}
+		return ok
+	}
+	return false
+}
+
+func settleEnv(env *map[string]string, name string, value any) bool {
+	text, ok := value.(string)
+	if !ok {
+		return false
+	}
+	if *env == nil {
+		*env = map[string]string{}
+	}
+	(*env)[name] = text
+	return true
+}
