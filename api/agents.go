@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/google/uuid"
 
@@ -143,19 +144,36 @@ func (a *API) agentShow(ctx context.Context, in *struct{ AgentRef }) (*output[cl
 
 func (a *API) agentList(ctx context.Context, in *struct {
 	Paging
-	State string `query:"state" enum:"online,draining,offline,disabled" doc:"Only agents in this state."`
+	State    string `query:"state" enum:"online,draining,offline,disabled" doc:"Only agents in this state."`
+	Requires string `query:"requires" maxLength:"8000" doc:"Only agents that offer this, an object as a task's requires."`
 }) (*pageOutput[client.Agent], error) {
 	after, err := in.Paging.number()
 	if err != nil {
 		return nil, err
 	}
-	rows, err := a.users.AgentList(ctx, db.AgentListParams{After: after, State: in.State, AtMost: in.atMost()})
+	requires, err := requirements(in.Requires)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := a.users.AgentList(ctx, db.AgentListParams{After: after, State: in.State, Requires: requires, AtMost: in.atMost()})
 	if err != nil {
 		return nil, err
 	}
 	return pageOf(in.Paging, rows,
 		func(r db.AgentListRow) client.Agent { return encodeAgent(r.Agent, r.Busy) },
 		func(r db.AgentListRow) string { return decimal(r.Agent.ID) }), nil
+}
+
+// requirements checks what agents are to be held against.
+func requirements(text string) (json.RawMessage, error) {
+	if text == "" {
+		return json.RawMessage("{}"), nil
+	}
+	var object map[string]any
+	if err := json.Unmarshal([]byte(text), &object); err != nil || object == nil || strings.Contains(text, `\u0000`) {
+		return nil, newProblem(codeInvalid, "requires is %.100q: it must be a JSON object", text)
+	}
+	return json.Marshal(object) // without what Postgres does not take, such as half a surrogate pair
 }
 
 type agentSwitch struct {

@@ -6,6 +6,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
+	"net/http"
+	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -51,6 +54,38 @@ func finish(t *testing.T, agent *client.Client, lease client.Lease) client.Lease
 		t.Fatal(err)
 	}
 	return state
+}
+
+func TestAgentsThatFit(t *testing.T) {
+	t.Parallel()
+	n := start(t)
+	n.enrol(client.AgentOffer{Name: "small", Version: "1", Capacity: 1, Offers: map[string]any{"os": "linux", "cores": 2}})
+	n.enrol(client.AgentOffer{Name: "large", Version: "1", Capacity: 1, Offers: map[string]any{"os": "linux", "cores": 8, "tools": []string{"go"}}})
+	users := n.client("reader")
+	for _, row := range []struct {
+		requires map[string]any
+		want     []string
+	}{
+		{nil, []string{"small", "large"}},
+		{map[string]any{"os": "linux"}, []string{"small", "large"}},
+		{map[string]any{"os": "linux", "cores": 4}, []string{"large"}},
+		{map[string]any{"tools": "go"}, []string{"large"}},
+		{map[string]any{"os": "lin\u00fcx \"'"}, nil},
+	} {
+		page, err := users.AgentList(t.Context(), client.AgentListOptions{Requires: row.requires})
+		var names []string
+		for _, agent := range page.Items {
+			names = append(names, agent.Name)
+		}
+		if err != nil || !slices.Equal(names, row.want) {
+			t.Errorf("%v: %v, want %v (%v)", row.requires, names, row.want, err)
+		}
+	}
+	for _, requires := range []string{"[]", "null", "{", `{"a":"\u0000"}`} {
+		if got := n.do("reader", http.MethodGet, "/v1/agents?requires="+url.QueryEscape(requires), nil); got.status != http.StatusUnprocessableEntity {
+			t.Errorf("%s: status %d", requires, got.status)
+		}
+	}
 }
 
 func TestAgentLife(t *testing.T) {

@@ -214,15 +214,23 @@ func (c *Client) LeaseList(ctx context.Context, o LeaseListOptions) (Page[LeaseI
 
 // AgentListOptions choose agents; zero values choose all.
 type AgentListOptions struct {
-	State  string
-	Limit  int
-	Cursor string // Next of the page before
+	State    string
+	Requires map[string]any // only agents that offer this, by the rule that hands out tasks
+	Limit    int
+	Cursor   string // Next of the page before
 }
 
 // AgentList lists agents by number.
 func (c *Client) AgentList(ctx context.Context, o AgentListOptions) (Page[Agent], error) {
 	q := ListOptions{o.Limit, o.Cursor}.query()
 	set(q, "state", o.State)
+	if len(o.Requires) > 0 {
+		requires, err := json.Marshal(o.Requires)
+		if err != nil {
+			return Page[Agent]{}, err
+		}
+		set(q, "requires", string(requires))
+	}
 	return call[Page[Agent]](ctx, c, list("/v1/agents", q), nil)
 }
 

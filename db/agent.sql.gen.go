@@ -169,13 +169,15 @@ func (q *Queries) AgentHello(ctx context.Context, arg AgentHelloParams) (Agent, 
 
 const agentList = `-- name: AgentList :many
 select a.id, a.name, a.state, a.version, a.capacity, a.offers, a.enrolled_at, a.seen_at, (select count(*) from leases l where l.agent_id = a.id and l.ended_at is null)::int as busy from agents a
- where a.id > $1::bigint and ($2::text = '' or a.state = $2::text) order by a.id limit $3::int
+ where a.id > $1::bigint and ($2::text = '' or a.state = $2::text) and otto.fits($3::jsonb, a.offers)
+ order by a.id limit $4::int
 `
 
 type AgentListParams struct {
-	After  int64
-	State  string
-	AtMost int32
+	After    int64
+	State    string
+	Requires json.RawMessage
+	AtMost   int32
 }
 
 type AgentListRow struct {
@@ -183,9 +185,14 @@ type AgentListRow struct {
 	Busy  int32
 }
 
-// AgentList pages agents by number.
+// AgentList pages agents by number: those that offer what is required, by the rule that hands out tasks.
 func (q *Queries) AgentList(ctx context.Context, arg AgentListParams) ([]AgentListRow, error) {
-	rows, err := q.db.Query(ctx, agentList, arg.After, arg.State, arg.AtMost)
+	rows, err := q.db.Query(ctx, agentList,
+		arg.After,
+		arg.State,
+		arg.Requires,
+		arg.AtMost,
+	)
 	if err != nil {
 		return nil, err
 	}

@@ -19,9 +19,10 @@ select * from otto.agent_disable(@agent::bigint, @disabled::boolean, @actor::tex
 select sqlc.embed(a), (select count(*) from leases l where l.agent_id = a.id and l.ended_at is null)::int as busy from agents a where a.id = @agent::bigint;
 
 -- name: AgentList :many
--- AgentList pages agents by number.
+-- AgentList pages agents by number: those that offer what is required, by the rule that hands out tasks.
 select sqlc.embed(a), (select count(*) from leases l where l.agent_id = a.id and l.ended_at is null)::int as busy from agents a
- where a.id > @after::bigint and (@state::text = '' or a.state = @state::text) order by a.id limit @at_most::int;
+ where a.id > @after::bigint and (@state::text = '' or a.state = @state::text) and otto.fits(@requires::jsonb, a.offers)
+ order by a.id limit @at_most::int;
 
 -- name: TokenCreate :one
 -- TokenCreate stores a credential's hash.
