@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,6 +22,7 @@ var (
 type worktree struct {
 	dir     string
 	environ []string
+	stdin   io.Reader // of the next command; none if nil
 }
 
 // list names the files below a directory that git tracks or would add, relative to it. A directory among them is a
@@ -71,6 +73,7 @@ func (w worktree) git(ctx context.Context, dir string, args ...string) ([]byte, 
 	// In a hook, git's own variables point to another index than the work tree's.
 	cmd.Env = slices.DeleteFunc(slices.Clone(w.environ), func(v string) bool { return strings.HasPrefix(v, "GIT_") })
 	cmd.Env = append(cmd.Env, "GIT_OPTIONAL_LOCKS=0", "LC_ALL=C")
+	cmd.Stdin = w.stdin
 	var said bytes.Buffer
 	cmd.Stderr = &said
 	out, err := cmd.Output()
