@@ -37,7 +37,7 @@ var ErrNoCommit = errors.New("no such commit")
 // that directory. Nothing is checked out, and nothing of the repository runs.
 func OpenCommit(ctx context.Context, dir, revision string, environ []string) (*Commit, error) {
 	if !managed(dir, true) {
-		return nil, fmt.Errorf("%s: %w", dir, errNotGit)
+		return nil, fmt.Errorf("%q: %w: %w", revision, ErrNoCommit, errNotGit)
 	}
 	c := &Commit{repo: worktree{dir: dir, environ: environ}, files: map[string]blob{}}
 	c.read = func(args ...string) ([]byte, error) { return c.repo.git(ctx, dir, args...) }

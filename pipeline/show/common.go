@@ -48,7 +48,7 @@ func (b *builder) commonFacts() []Fact {
 		list = append(list, Fact{"env", name + "=" + quoted(b.common[name]), ptr + "/env/" + escape(name), Joined})
 	}
 	for _, code := range sortedCodes(b.exits) {
-		list = append(list, Fact{"exit code", code + " means " + b.exits[code], ptr + "/steps/0/exit_codes/" + code, Joined})
+		list = append(list, Fact{"exits", code + " means " + b.exits[code], ptr + "/steps/0/exit_codes/" + code, Joined})
 	}
 	if at, ms := b.defaultTimeout(); at != "" {
 		list = append(list, Fact{"timeout", Milliseconds(ms) + " for each task that says nothing else", at, Line})

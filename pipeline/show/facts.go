@@ -25,7 +25,12 @@ func (b *builder) task(s *pipeline.Stage, i int, ptr string) Item {
 func (b *builder) howTask(t *pipeline.Task, ptr string) []Fact {
 	f := facts{builder: b, ptr: ptr}
 	f.add(Brief, "image", "image", t.Image)
-	f.add(Brief, "requires", "requires", RequiresText(t.Requires))
+	if len(t.Requires) > 0 {
+		f.list = append(f.list, Fact{Name: "requires", Text: RequiresText(t.Requires), Weight: Brief})
+	}
+	for _, key := range slices.Sorted(maps.Keys(t.Requires)) {
+		f.add(Usual, "requires", "requires/"+escape(key), "requires "+RequiresText(map[string]any{key: t.Requires[key]}))
+	}
 	f.add(Brief, "environment", "environment", prefixed("environment ", t.Environment))
 	f.add(f.unlessDefault("timeout_ms"), "timeout", "timeout_ms", "timeout "+Milliseconds(t.TimeoutMS))
 	if t.Retries != nil {

@@ -90,7 +90,7 @@ func sentence(c *pipeline.Condition, left string) string {
 	case c == nil && left == "":
 		return ""
 	case c == nil:
-		return "decided later: " + left
+		return oneLine(left) + " is decided later"
 	}
 	expr, saw := oneLine(c.Expr), sawText(c)
 	if c.Verdict != pipeline.VerdictLater {

@@ -35,7 +35,7 @@ const (
 type Fact struct {
 	Name    string
 	Text    string
-	Pointer string // of the value in the plan's JSON, for its origin
+	Pointer string // of the value in the plan's JSON, for its origin; empty for what others say one by one
 	Weight  Weight
 }
 

@@ -82,7 +82,7 @@ func (s *script) say(text string) {
 
 // comment writes text where a shell reads none of it.
 func (s *script) comment(format string, args ...any) {
-	s.line("# %s", oneLine(fmt.Sprintf(format, args...)))
+	s.line("# %s", clean(oneLine(fmt.Sprintf(format, args...))))
 }
 
 func (s *script) head(digest string) {
@@ -103,11 +103,12 @@ func (s *script) head(digest string) {
 	if len(t.Requires) > 0 {
 		s.comment("An agent must offer %s.", RequiresText(t.Requires))
 	}
-	limits := "a timeout of " + Milliseconds(t.TimeoutMS)
+	s.comment("An agent stops it after %s.", Milliseconds(t.TimeoutMS))
 	if t.Retries != nil {
-		limits += " and " + retriesText(t.Retries)
+		s.comment("It is tried again: %s.", retriesText(t.Retries))
 	}
-	s.comment("Agents add %s, an environment that has nothing else in it, and the numbers of the run (OTTO_RUN …).", limits)
+	s.line("# An agent gives it the variables below, PATH, HOME and the numbers of its run (OTTO_RUN …), and no others of its host.")
+	s.line("#")
 	s.line("# It ends with 0 if the task succeeds, 1 if it fails, 2 if it is aborted, 3 if it is unstable.")
 	if t.AllowFailure {
 		s.line("# Its failure is allowed: for the run it counts as a success, with a warning.")
@@ -200,7 +201,7 @@ func (s *script) step(i int) {
 	if verdict == pipeline.VerdictFalse {
 		s.comment("It does not run: %s", why)
 		for text := range strings.Lines(step.Sh) {
-			s.line("#   %s", strings.TrimRight(text, "\r\n"))
+			s.line("#   %s", clean(strings.ReplaceAll(strings.TrimRight(text, "\r\n"), "\r", " ")))
 		}
 		return
 	}
@@ -210,7 +211,7 @@ func (s *script) step(i int) {
 	}
 	if verdict == pipeline.VerdictLater {
 		name := fmt.Sprintf("STEP_%d_RUNS", i+1)
-		s.say(ask(name, why+"; true or false"))
+		s.say(ask(name, s.openQuestion(i)+"; true or false"))
 		conditions = append(conditions, `[ "$`+name+`" = true ]`)
 	}
 	if len(conditions) > 0 {
@@ -220,6 +221,18 @@ func (s *script) step(i int) {
 	if len(conditions) > 0 {
 		s.line("fi")
 	}
+}
+
+// openQuestion is what is left of a step's condition.
+func (s *script) openQuestion(i int) string {
+	if left := s.later[fmt.Sprintf("/steps/%d/when", i)]; left != "" {
+		return left
+	}
+	when := s.at.task.Steps[i].When
+	if when.Residual != "" {
+		return when.Residual
+	}
+	return when.Expr
 }
 
 // run writes a step that runs: its script into a file, its shell below its directory and variables, and what its end means.
@@ -271,40 +284,4 @@ func (s *script) ended(outcome string, step *pipeline.Step) string {
 		return "4"
 	}
 	return number
-}
-
-// shellWords is the command that gets the script's file.
-func shellWords(shell []string) string {
-	if len(shell) == 0 {
-		return "/bin/sh -e"
-	}
-	words := make([]string, len(shell))
-	for i, word := range shell {
-		words[i] = shellQuote(word)
-	}
-	return strings.Join(words, " ")
-}
-
-// plainWord needs no quotes in a shell.
-var plainWord = regexp.MustCompile(`^[A-Za-z0-9_./:@%+=-]+$`)
-
-// shellQuote writes text so that a shell reads it as it is.
-func shellQuote(text string) string {
-	if plainWord.MatchString(text) && !strings.HasPrefix(text, "=") {
-		return text
-	}
-	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
-}
-
-// delimiter is a line that a script does not have.
-func delimiter(script string) string {
-	lines := map[string]bool{}
-	for text := range strings.Lines(script) {
-		lines[strings.TrimSuffix(text, "\n")] = true
-	}
-	mark := "OTTO"
-	for n := 2; lines[mark]; n++ {
-		mark = fmt.Sprintf("OTTO_%d", n)
-	}
-	return mark
 }
