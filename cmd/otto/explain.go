@@ -1,182 +1,142 @@
 package main
 
 import (
+	"context"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/ottoci/otto/pipeline"
+	"github.com/ottoci/otto/pipeline/show"
 )
 
+// explainFlags say what to show of a plan, and how.
+type explainFlags struct {
+	json, origins, agents bool
+	diff, exitCode        bool
+	diffParams            []string
+	why, graph, shell     string
+}
+
 func newExplain(a *app) *cobra.Command {
-	var asJSON bool
-	var why string
+	var f explainFlags
 	cmd := &cobra.Command{
-		Use:   "explain [DIR|FILE]",
-		Short: "Show what would run, and why",
-		Long: `Explain prints the plan of an Ottofile: stages, tasks and steps in the order in which they run, and where each value
-comes from. Nothing runs, and no server is needed. What it shows is what otto run executes: the digest is the plan's.
-Without an Ottofile it shows what conventions propose for the tree.` +
-			exitStatus(exitDone, "1  the Ottofile has errors"),
-		Example: examples("otto explain", "otto explain --why /stages/0/tasks/0/timeout_ms", "otto explain --json | jq .stages"),
-		Args:    atMost(1, "directory or file"),
+		Use:   "explain [DIR|FILE|COMMIT|RUN] | --diff A [B]",
+		Short: "Show what would run, what would not, and why",
+		Long: `Explain prints a plan: stages, tasks and steps in the order in which they run, what does not run or is decided later, and
+what decides that. Nothing runs. What it shows is what otto run executes: the digest is the plan's.
+
+The plan is that of the Ottofile in a directory, of a file, of a commit (HEAD~1, or HEAD~1:ci/Ottofile.yaml), or of a run on
+the server (its number, or latest). Without an Ottofile it is what conventions propose for the tree. Only runs and --agents
+need a server.
+
+● runs   ◐ is decided later   ○ does not run` +
+			exitStatus(exitDone, "1  the Ottofile has errors; with --exit-code: the plans differ"),
+		Example: examples("otto explain", "otto explain --why build.timeout", "otto explain --diff HEAD", "otto explain --shell build | sh",
+			"otto explain --graph svg > plan.svg", "otto explain latest"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			file, err := a.findOrPropose(cmd.Context(), args)
-			if err != nil {
+			if err := f.check(cmd, args); err != nil {
 				return err
 			}
-			a.sayProposal(file)
-			plan, diagnostics := file.compile()
-			a.printDiagnostics(diagnostics)
-			if plan == nil {
-				return exit(codeFailed)
+			if f.diff || len(f.diffParams) > 0 {
+				return a.explainDiff(cmd, f, args)
 			}
-			body, digest, err := plan.Encode()
-			switch {
-			case err != nil:
-				return err
-			case cmd.Flags().Changed("why"):
-				return a.explainWhy(body, plan, why, a.reasonWriter(asJSON))
-			case asJSON:
-				_, err = fmt.Fprintf(a.stdout, "%s\n", body)
-				return err
-			}
-			x := explainer{style: a.stdoutStyle(), plan: plan}
-			x.text(file.name, digest)
-			_, err = fmt.Fprint(a.stdout, x.String())
-			return err
+			return a.withExplained(cmd, f, args, func(ctx context.Context, x *explained) error { return a.explain(ctx, f, x) })
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print the plan's canonical bytes, which its digest is of; with --why, lines of JSON")
-	cmd.Flags().StringVar(&why, "why", "", "print the origin of one value, by its JSON `pointer`")
+	f.add(cmd)
 	return cmd
 }
 
-// explainer writes a plan for people: each value once, its origin beside it.
-type explainer struct {
-	strings.Builder
-	style style
-	plan  *pipeline.Plan
+func (f *explainFlags) add(cmd *cobra.Command) {
+	set := cmd.Flags()
+	set.BoolVar(&f.json, "json", false, "print the plan's canonical bytes, which its digest is of; with --why and --diff, lines of JSON")
+	set.BoolVarP(&f.origins, "origins", "v", false, "print every value, and where each comes from")
+	set.StringVar(&f.why, "why", "", "print the origin of one `value`: build.timeout, unit.steps.1.sh, or a JSON pointer")
+	set.StringVar(&f.graph, "graph", "", "draw the plan as `svg or mermaid`")
+	set.StringVar(&f.shell, "shell", "", "print a `task` as a shell script to run by hand")
+	set.BoolVar(&f.agents, "agents", false, "ask the server which agents that are online can take each task")
+	set.BoolVar(&f.diff, "diff", false, "compare plan A with plan B, or with the one here")
+	set.StringArrayVar(&f.diffParams, "diff-param", nil, "compare with the plan that the parameter `name=value` gives; may be repeated")
+	set.BoolVar(&f.exitCode, "exit-code", false, "with --diff: exit with 1 if the plans differ")
 }
 
-// originColumn is where origins stand, if the value leaves room.
-const originColumn = 56
-
-func (x *explainer) text(file, digest string) {
-	fmt.Fprintf(x, "%s  %s\n", x.style.bold(first(x.plan.Name, file)), x.style.dim(digest))
-	for i, s := range x.plan.Stages {
-		x.stage(fmt.Sprintf("/stages/%d", i), s)
-	}
-}
-
-func (x *explainer) stage(ptr string, s pipeline.Stage) {
-	x.WriteByte('\n')
-	words := ""
-	if len(s.Tasks) > 1 {
-		words = ", " + plural(len(s.Tasks), "task") + ", " + string(s.Mode)
-	}
-	if s.Always {
-		words += ", always"
-	}
-	x.line(0, x.style.bold("stage "+s.Name)+words, ptr+"/name")
-	for i, t := range s.Tasks {
-		at := fmt.Sprintf("%s/tasks/%d", ptr, i)
-		x.line(1, "task "+x.style.bold(t.Name), at+"/name")
-		x.task(at, t)
-	}
-}
-
-func (x *explainer) task(ptr string, t pipeline.Task) {
-	x.values(2, "env", ptr+"/env", t.Env)
-	x.values(2, "requires", ptr+"/requires", t.Requires)
-	x.line(2, "timeout "+milliseconds(t.TimeoutMS), ptr+"/timeout_ms")
-	x.flag(2, "on_lost "+string(t.OnLost), ptr+"/on_lost")
-	x.flag(2, "allow_failure", ptr+"/allow_failure")
-	x.flag(2, "always", ptr+"/always")
-	if r := t.Retries; r != nil {
-		words := fmt.Sprintf("retries %d on %s", r.Limit, strings.Join(r.On, ", "))
-		for _, code := range r.Exit {
-			words += fmt.Sprintf(", exit code %d", code)
-		}
-		if r.DelayMS > 0 {
-			words += ", after " + milliseconds(r.DelayMS)
-		}
-		x.line(2, words, ptr+"/retries/limit")
-	}
-	for i, s := range t.Steps {
-		x.step(fmt.Sprintf("%s/steps/%d", ptr, i), i, s)
-	}
-}
-
-func (x *explainer) step(ptr string, n int, s pipeline.Step) {
-	x.line(2, fmt.Sprintf("step %d %s", n+1, x.style.bold(s.Name)), ptr+"/sh")
-	x.values(3, "env", ptr+"/env", s.Env)
-	x.flag(3, "dir "+s.Dir, ptr+"/dir")
-	x.flag(3, "timeout "+milliseconds(s.TimeoutMS), ptr+"/timeout_ms")
-	x.flag(3, "allow_failure", ptr+"/allow_failure")
-	x.flag(3, "always", ptr+"/always")
-	for _, code := range sortedKeys(s.ExitCodes) {
-		x.flag(3, "exit code "+code+" means "+s.ExitCodes[code], ptr+"/exit_codes/"+code)
-	}
-	script := strings.TrimSpace(s.Sh)
-	if script == s.Name {
-		return
-	}
-	for line := range strings.Lines(script) {
-		fmt.Fprintf(x, "%s%s %s\n", strings.Repeat("  ", 3), x.style.dim("│"), strings.TrimRight(line, "\n"))
-	}
-}
-
-// flag writes a value only if the file says it: a rule that holds everywhere needs no mention.
-func (x *explainer) flag(depth int, text, ptr string) {
-	if o, ok := x.plan.Origins[ptr]; ok && o.Kind != "default" {
-		x.line(depth, text, ptr)
-	}
-}
-
-func (x *explainer) line(depth int, text, ptr string) {
-	indent := strings.Repeat("  ", depth)
-	width := len([]rune(indent + stripColours(text)))
-	fmt.Fprintf(x, "%s%s%s %s\n", indent, text, strings.Repeat(" ", max(1, originColumn-width)), x.style.dim(origin(x.plan.Origins[ptr])))
-}
-
-func origin(o pipeline.Origin) string {
-	if o.File != "" {
-		return fmt.Sprintf("%s:%d:%d", o.File, o.Line, o.Column)
-	}
-	return o.Kind + ": " + o.Note
-}
-
-// values writes a mapping, a line for each of its keys.
-func (x *explainer) values(depth int, what, ptr string, values any) {
-	texts := map[string]string{}
-	switch v := values.(type) {
-	case map[string]string:
-		texts = v
-	case map[string]any:
-		for key, value := range v {
-			texts[key] = fmt.Sprint(value)
+// check refuses what does not go together.
+func (f *explainFlags) check(cmd *cobra.Command, args []string) error {
+	views := words(map[bool]string{true: "--diff"}[f.diff], map[bool]string{true: "--diff-param"}[len(f.diffParams) > 0])
+	for _, name := range []string{"why", "graph", "shell"} {
+		if cmd.Flags().Changed(name) {
+			views = append(views, "--"+name)
 		}
 	}
-	for _, key := range sortedKeys(texts) {
-		text := texts[key]
-		if strings.ContainsAny(text, "\n\t") {
-			text = fmt.Sprintf("%q", text)
-		}
-		x.line(depth, fmt.Sprintf("%s %s=%s", what, key, text), ptr+"/"+pointerEscape.Replace(key))
+	switch {
+	case len(views) > 1:
+		return usage(cmd, "%s and %s do not go together", views[0], views[1])
+	case f.graph != "" && f.graph != graphSVG && f.graph != graphMermaid:
+		return usage(cmd, "--graph is %q: it must be svg or mermaid", f.graph)
+	case f.exitCode && !f.diff && len(f.diffParams) == 0:
+		return usage(cmd, "--exit-code belongs to --diff")
+	case f.diff && len(args) == 0:
+		return usage(cmd, "--diff needs what to compare with, such as HEAD")
+	case f.diff:
+		return atMost(2, "plans")(cmd, args)
 	}
+	return atMost(1, "directory, file, commit or run")(cmd, args)
 }
 
-// pointerEscape writes a key for a JSON pointer.
-var pointerEscape = strings.NewReplacer("~", "~0", "/", "~1")
+// The pictures of a plan.
+const (
+	graphSVG     = "svg"
+	graphMermaid = "mermaid"
+)
 
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
+// explain prints a plan in the way that the flags say.
+func (a *app) explain(ctx context.Context, f explainFlags, x *explained) (err error) {
+	text := ""
+	switch {
+	case f.why != "":
+		return a.explainWhy(x.plan, f)
+	case f.shell != "":
+		if text, err = show.Script(x.plan, f.shell, x.digest); err != nil {
+			return withHint(err, "otto explain lists the tasks")
+		}
+	case f.graph == graphSVG:
+		text = show.SVG(x.plan)
+	case f.graph == graphMermaid:
+		text = show.Mermaid(x.plan)
+	case f.json:
+		text = string(x.body) + "\n"
+	default:
+		v := outlineView{Builder: &strings.Builder{}, style: a.stdoutStyle(), width: a.stdoutWidth(), explained: x, all: f.origins}
+		if f.agents {
+			if v.agents, err = agentsFor(ctx, x.server, x.plan); err != nil {
+				return err
+			}
+		}
+		v.write()
+		text = v.String()
 	}
-	slices.Sort(keys)
-	return keys
+	_, err = fmt.Fprint(a.stdout, text)
+	return err
+}
+
+// explainWhy prints values of the plan with their origins.
+func (a *app) explainWhy(plan *pipeline.Plan, f explainFlags) error {
+	reasons, err := show.Why(plan, f.why)
+	if err != nil {
+		return withHint(err, "otto explain --why / lists all")
+	}
+	style := a.stdoutStyle()
+	for _, r := range reasons {
+		if f.json {
+			err = a.printJSON(r)
+		} else {
+			_, err = fmt.Fprintf(a.stdout, "%s = %s  %s\n", r.Pointer, r.Value, style.dim(show.OriginText(r.Origin)))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

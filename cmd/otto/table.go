@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -39,3 +41,5 @@ func (t *table) print(a *app) error {
 
 // width is how many columns of a terminal a text takes.
 func width(text string) int { return len([]rune(stripColours(text))) }
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
