@@ -66,14 +66,9 @@ func (v *outlineView) heading(o *show.Outline) {
 	stages, tasks, omitted, later := o.Count()
 	text := plural(stages, "stage") + ", " + plural(tasks, "task")
 	if omitted+later > 0 {
-		parts := []string{fmt.Sprintf("%d run", tasks-omitted-later)}
-		if omitted > 0 {
-			parts = append(parts, fmt.Sprintf("%d do not", omitted))
-		}
-		if later > 0 {
-			parts = append(parts, fmt.Sprintf("%d are decided later", later))
-		}
-		text += ": " + strings.Join(parts, ", ")
+		text += ": " + strings.Join(words(
+			does(tasks-omitted-later, "runs", "run"), does(omitted, "does not run", "do not run"), does(later, "is decided later", "are decided later"),
+		), ", ")
 	}
 	if no := show.NoStart(v.plan); no != "" {
 		v.WriteString(v.style.paint("33;1", "would not start: "+no) + "\n")
@@ -82,6 +77,17 @@ func (v *outlineView) heading(o *show.Outline) {
 		v.WriteString("starts: " + t.Filter + prefixed(": ", t.Reason) + "\n")
 	}
 	v.WriteString(v.style.dim(text) + "\n")
+}
+
+// does says what some tasks do; nothing of none.
+func does(n int, one, many string) string {
+	switch n {
+	case 0:
+		return ""
+	case 1:
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
 }
 
 func (v *outlineView) stage(i int, s *show.Item) {

@@ -43,7 +43,7 @@ func FateOfTask(s *pipeline.Stage, i int) (pipeline.Verdict, string) {
 		return pipeline.VerdictFalse, "its stage does not run"
 	case t.Omitted != "" && !said(t.When, pipeline.VerdictFalse):
 		return verdict, t.Omitted
-	case verdict == pipeline.VerdictTrue && said(s.When, pipeline.VerdictLater):
+	case verdict != pipeline.VerdictFalse && t.When == nil && said(s.When, pipeline.VerdictLater):
 		return pipeline.VerdictLater, "decided with its stage"
 	case verdict == pipeline.VerdictTrue && s.OnFailure:
 		return pipeline.VerdictLater, sentence(t.When, "")
