@@ -84,6 +84,21 @@ func (c *Commit) Names(dir string) []string {
 	return names
 }
 
+// Below is the tree that starts at a directory of this one.
+func (c *Commit) Below(dir string) *Commit {
+	if dir = path.Clean(dir); dir == "." {
+		return c
+	}
+	part := *c
+	part.files = map[string]blob{}
+	for name, b := range c.files {
+		if inside, ok := strings.CutPrefix(name, dir+"/"); ok {
+			part.files[inside] = b
+		}
+	}
+	return &part
+}
+
 // maxRead is the largest file that is read as a whole.
 const maxRead = 1 << 20
 

@@ -17,6 +17,7 @@ type explainFlags struct {
 	diff, exitCode        bool
 	diffParams            []string
 	why, graph, shell     string
+	facts                 factFlags
 }
 
 func newExplain(a *app) *cobra.Command {
@@ -33,16 +34,16 @@ need a server.
 
 ● runs   ◐ is decided later   ○ does not run` +
 			exitStatus(exitDone, "1  the Ottofile has errors; with --exit-code: the plans differ"),
-		Example: examples("otto explain", "otto explain --why build.timeout", "otto explain --diff HEAD", "otto explain --shell build | sh",
+		Example: examples("otto explain", "otto explain --event push --branch main --changed 'web/**'", "otto explain --why build.timeout", "otto explain --diff HEAD", "otto explain --shell build | sh",
 			"otto explain --graph svg > plan.svg", "otto explain latest"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := f.check(cmd, args); err != nil {
 				return err
 			}
 			if f.diff || len(f.diffParams) > 0 {
-				return a.explainDiff(cmd, f, args)
+				return a.explainDiff(cmd, &f, args)
 			}
-			return a.withExplained(cmd, f, args, func(ctx context.Context, x *explained) error { return a.explain(ctx, f, x) })
+			return a.withExplained(cmd, &f, args, func(ctx context.Context, x *explained) error { return a.explain(ctx, &f, x) })
 		},
 	}
 	f.add(cmd)
@@ -59,6 +60,7 @@ func (f *explainFlags) add(cmd *cobra.Command) {
 	set.BoolVar(&f.agents, "agents", false, "ask the server which agents that are online can take each task")
 	set.BoolVar(&f.diff, "diff", false, "compare plan A with plan B, or with the one here")
 	set.StringArrayVar(&f.diffParams, "diff-param", nil, "compare with the plan that the parameter `name=value` gives; may be repeated")
+	f.facts.add(cmd)
 	set.BoolVar(&f.exitCode, "exit-code", false, "with --diff: exit with 1 if the plans differ")
 }
 
@@ -92,7 +94,7 @@ const (
 )
 
 // explain prints a plan in the way that the flags say.
-func (a *app) explain(ctx context.Context, f explainFlags, x *explained) (err error) {
+func (a *app) explain(ctx context.Context, f *explainFlags, x *explained) (err error) {
 	text := ""
 	switch {
 	case f.why != "":
@@ -122,7 +124,7 @@ func (a *app) explain(ctx context.Context, f explainFlags, x *explained) (err er
 }
 
 // explainWhy prints values of the plan with their origins.
-func (a *app) explainWhy(plan *pipeline.Plan, f explainFlags) error {
+func (a *app) explainWhy(plan *pipeline.Plan, f *explainFlags) error {
 	reasons, err := show.Why(plan, f.why)
 	if err != nil {
 		return withHint(err, "otto explain --why / lists all")

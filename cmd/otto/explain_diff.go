@@ -2,8 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -12,7 +12,7 @@ import (
 )
 
 // explainDiff compares two plans, and prints a line for each effect.
-func (a *app) explainDiff(cmd *cobra.Command, f explainFlags, args []string) error {
+func (a *app) explainDiff(cmd *cobra.Command, f *explainFlags, args []string) error {
 	compare := func(ctx context.Context, c *connection) error {
 		before, after, err := a.bothPlans(ctx, c, f, args)
 		if err != nil {
@@ -30,7 +30,7 @@ func (a *app) explainDiff(cmd *cobra.Command, f explainFlags, args []string) err
 				return err
 			}
 		}
-		if f.exitCode && before.digest != after.digest {
+		if f.exitCode && len(effects) > 0 {
 			return exit(codeFailed)
 		}
 		return nil
@@ -43,16 +43,26 @@ func (a *app) explainDiff(cmd *cobra.Command, f explainFlags, args []string) err
 	return compare(cmd.Context(), nil)
 }
 
-// bothPlans finds what is compared: A with B, or with the Ottofile here.
-func (a *app) bothPlans(ctx context.Context, c *connection, f explainFlags, args []string) (before, after *explained, err error) {
-	if len(f.diffParams) > 0 {
-		return nil, nil, errors.New("parameters cannot be compared yet")
+// bothPlans finds what is compared: A with B, or with the Ottofile here; or what some parameters make of the same file.
+func (a *app) bothPlans(ctx context.Context, c *connection, f *explainFlags, args []string) (before, after *explained, err error) {
+	left, right, given := args, args, f.facts
+	if f.diff {
+		left, right = args[:1], args[1:]
 	}
-	if before, err = a.planOn(ctx, c, args[:1]); err != nil {
+	if before, err = a.planOn(ctx, c, &f.facts, left); err != nil {
 		return nil, nil, err
 	}
-	after, err = a.planOn(ctx, c, args[1:])
+	given.params = overlaid(f.facts.params, f.diffParams)
+	after, err = a.planOn(ctx, c, &given, right)
 	return before, after, err
+}
+
+// overlaid are parameters, of which others replace those of their names.
+func overlaid(params, others []string) []string {
+	return append(slices.DeleteFunc(slices.Clone(params), func(param string) bool {
+		name, _, _ := strings.Cut(param, "=")
+		return slices.ContainsFunc(others, func(other string) bool { return strings.HasPrefix(other, name+"=") })
+	}), others...)
 }
 
 // diffView writes effects for people.
@@ -67,7 +77,7 @@ func (d *diffView) write(effects []show.Effect, before, after *explained) {
 		fmt.Fprintf(d, "both are the same plan  %s\n", d.style.dim(after.digest))
 		return
 	case len(effects) == 0:
-		d.WriteString("both do the same; only where values come from differs\n")
+		d.WriteString("both do the same\n")
 		return
 	}
 	fmt.Fprintf(d, "%s  %s\n%s  %s\n\n", d.style.dim("before"), d.style.dim(before.digest), d.style.dim("after "), d.style.dim(after.digest))

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/ottoci/otto/client"
 	"github.com/ottoci/otto/client/bundle"
@@ -30,17 +31,20 @@ type explained struct {
 	server *connection       // if one was asked for
 }
 
+// compile plans the file as for a run that somebody asks for by hand, outside of any source.
+func (o *ottofile) compile() (*pipeline.Plan, pipeline.Diagnostics) { return o.plan(pipeline.Facts{}) }
+
 // withExplained finds the plan that an argument means, and connects to a server if that or a flag needs one.
-func (a *app) withExplained(cmd *cobra.Command, f explainFlags, args []string, do func(context.Context, *explained) error) error {
+func (a *app) withExplained(cmd *cobra.Command, f *explainFlags, args []string, do func(context.Context, *explained) error) error {
 	if !f.agents && !meansRun(args) {
-		x, err := a.planOf(cmd.Context(), args)
+		x, err := a.planOf(cmd.Context(), &f.facts, args)
 		if err != nil {
 			return err
 		}
 		return do(cmd.Context(), x)
 	}
 	return a.onServer(cmd, func(ctx context.Context, c *connection) error {
-		x, err := a.planOn(ctx, c, args)
+		x, err := a.planOn(ctx, c, &f.facts, args)
 		if err != nil {
 			return err
 		}
@@ -64,9 +68,12 @@ func exists(name string) bool {
 }
 
 // planOn is the plan that an argument means, if need be on a server.
-func (a *app) planOn(ctx context.Context, c *connection, args []string) (*explained, error) {
+func (a *app) planOn(ctx context.Context, c *connection, given *factFlags, args []string) (*explained, error) {
 	if !meansRun(args) {
-		return a.planOf(ctx, args)
+		return a.planOf(ctx, given, args)
+	}
+	if flag := given.any(); flag != "" {
+		return nil, usage(given.cmd, "--%s does not go with a run: its plan is made", flag)
 	}
 	run, err := c.RunShow(ctx, args[0])
 	if err != nil {
@@ -85,14 +92,36 @@ func (a *app) planOn(ctx context.Context, c *connection, args []string) (*explai
 	return x, nil
 }
 
+// any is the first of the flags that was given; empty if none was.
+func (f *factFlags) any() (given string) {
+	all := &cobra.Command{}
+	new(factFlags).add(all)
+	all.Flags().VisitAll(func(flag *pflag.Flag) {
+		if given == "" && f.given(flag.Name) {
+			given = flag.Name
+		}
+	})
+	return given
+}
+
 // planOf compiles the Ottofile of a directory, a file or a commit.
-func (a *app) planOf(ctx context.Context, args []string) (*explained, error) {
-	file, err := a.findSource(ctx, args)
+func (a *app) planOf(ctx context.Context, given *factFlags, args []string) (*explained, error) {
+	file, commit, err := a.findSource(ctx, args)
 	if err != nil {
 		return nil, err
 	}
 	a.sayProposal(file)
-	plan, diagnostics := file.compile()
+	facts, err := a.facts(ctx, given, file)
+	if err != nil {
+		return nil, err
+	}
+	if commit != nil {
+		facts.Tree = commit
+		if facts.Event.SHA != "" && !given.given("sha") {
+			facts.Event.SHA = commit.SHA
+		}
+	}
+	plan, diagnostics := file.plan(facts)
 	a.printDiagnostics(diagnostics)
 	if plan == nil {
 		return nil, exit(codeFailed)
@@ -109,36 +138,35 @@ func planned(name string, plan *pipeline.Plan) (*explained, error) {
 }
 
 // findSource reads the Ottofile that an argument names. What is no file may be a commit.
-func (a *app) findSource(ctx context.Context, args []string) (*ottofile, error) {
+func (a *app) findSource(ctx context.Context, args []string) (*ottofile, *bundle.Commit, error) {
 	if len(args) == 0 || exists(args[0]) {
-		return a.findOrPropose(ctx, args)
+		file, err := a.findOrPropose(ctx, args)
+		return file, nil, err
 	}
-	file, err := a.committed(ctx, args[0])
-	if err == nil {
-		return file, nil
-	}
+	file, commit, err := a.committed(ctx, args[0])
 	if errors.Is(err, bundle.ErrNoCommit) {
-		return nil, fmt.Errorf("%s is no file, no directory and no commit here", args[0])
+		return nil, nil, fmt.Errorf("%s is no file, no directory and no commit here", args[0])
 	}
-	return nil, err
+	return file, commit, err
 }
 
 // committed reads the Ottofile of a commit, as it is below the working directory: REVISION or REVISION:PATH.
-func (a *app) committed(ctx context.Context, word string) (*ottofile, error) {
+func (a *app) committed(ctx context.Context, word string) (*ottofile, *bundle.Commit, error) {
 	revision, at, _ := strings.Cut(word, ":")
 	commit, err := bundle.OpenCommit(ctx, ".", revision, a.env.all)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	dir, name := at, ""
 	if names := commit.Names(path.Dir(at)); at != "" && slices.Contains(names, path.Base(at)) {
 		dir, name = path.Dir(at), path.Base(at)
 	} else if name, _ = pipeline.FindOttofile(commit.Names(first(dir, "."))); name == "" {
-		return nil, fmt.Errorf("commit %.10s has no Ottofile in %s", commit.SHA, first(dir, "this directory"))
+		return nil, nil, fmt.Errorf("commit %.10s has no Ottofile in %s", commit.SHA, first(dir, "this directory"))
 	}
 	data, err := commit.ReadFile(path.Join(dir, name))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return &ottofile{dir: dir, name: name, path: revision + ":" + path.Join(dir, name), data: data}, nil
+	file := &ottofile{dir: first(dir, "."), name: name, path: revision + ":" + path.Join(dir, name), data: data}
+	return file, commit.Below(dir), nil
 }

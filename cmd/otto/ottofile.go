@@ -109,10 +109,10 @@ func noOttofile(dir string) error {
 	}
 }
 
-// compile plans the file. Plans know it by its name in the tree, so that every machine gives the same digest;
+// plan plans the file. Plans know it by its name in the tree, so that every machine gives the same digest;
 // diagnostics name it as the person did, so that an editor finds it.
-func (o *ottofile) compile() (*pipeline.Plan, pipeline.Diagnostics) {
-	plan, diagnostics := pipeline.Compile(pipeline.File{Name: o.name, Data: o.data}, pipeline.Facts{})
+func (o *ottofile) plan(facts pipeline.Facts) (*pipeline.Plan, pipeline.Diagnostics) {
+	plan, diagnostics := pipeline.Compile(pipeline.File{Name: o.name, Data: o.data}, facts)
 	for i := range diagnostics {
 		if diagnostics[i].File == o.name {
 			diagnostics[i].File = o.path

@@ -36,6 +36,8 @@ func planFields(p *pipeline.Plan) map[string]any {
 		Inputs  *pipeline.Inputs `json:"inputs,omitempty"`
 		Trigger pipeline.Trigger `json:"trigger,omitzero"`
 	}{p.Name, p.Inputs, p.Trigger})
+	delete(fields, "inputs.event.sha") // of two commits they always differ, and nothing follows from that alone
+	delete(fields, "inputs.event.message")
 	for name, value := range fields {
 		if short, ok := strings.CutPrefix(name, "inputs."); ok {
 			delete(fields, name)
