@@ -11,6 +11,9 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/ottoci/otto/db"
 )
 
 // BenchmarkTransitions prints the CPU time that Postgres spends on a task's way through a one-task run, for each transition
@@ -19,11 +22,7 @@ func BenchmarkTransitions(b *testing.B) {
 	for _, size := range []int{1, 10, 50} {
 		b.Run(fmt.Sprintf("batch=%d", size), func(b *testing.B) {
 			w := newWorld(b)
-			c := &costs{world: w, spent: map[string]time.Duration{}, conn: must[*pgx.Conn](b)(pgx.Connect(w.ctx(), w.db.App.Config().ConnString()))}
-			defer c.conn.Close(w.ctx())
-			for _, set := range []string{"plan_cache_mode = force_generic_plan", "jit = off", "enable_seqscan = off", "enable_hashjoin = off", "enable_mergejoin = off"} {
-				must[any](b)(c.conn.Exec(w.ctx(), "set "+set))
-			}
+			c := newCosts(w)
 			agent, plan := w.agent(`{}`), w.plan("stages: [{stage: a, steps: [{sh: a}]}]")
 			c.round(agent, plan, size)
 			clear(c.spent)
@@ -46,6 +45,17 @@ type costs struct {
 	*world
 	conn  *pgx.Conn
 	spent map[string]time.Duration
+}
+
+// newCosts opens a session like those of a server.
+func newCosts(w *world) *costs {
+	pool := must[*pgxpool.Pool](w.t)(db.Open(w.ctx(), db.Config{URL: w.db.URL, MaxConns: 1}))
+	conn := must[*pgxpool.Conn](w.t)(pool.Acquire(w.ctx()))
+	w.t.Cleanup(func() {
+		conn.Release()
+		pool.Close()
+	})
+	return &costs{world: w, spent: map[string]time.Duration{}, conn: conn.Conn()}
 }
 
 // round takes tasks from their creation to their end.
