@@ -9,8 +9,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/google/uuid"
-
 	"github.com/ottoci/otto/client"
 	"github.com/ottoci/otto/db"
 )
@@ -48,7 +46,7 @@ func (d *dispatcher) groups(ctx context.Context, agents []db.AgentsWaitingRow, f
 
 // claim takes tasks for agents that can take the same, in one call for all, and again while it gets as many as it asked for.
 // A slot is an agent's id; the slots go round, so that tasks spread over agents before any gets a second one.
-func (d *dispatcher) claim(ctx context.Context, group []db.AgentsWaitingRow) error {
+func (d *dispatcher) claim(ctx context.Context, group []db.AgentsWaitingRow, turn int) error {
 	leastBusyFirst(group)
 	for full := true; full; {
 		group = d.waitingOf(group)
@@ -56,35 +54,25 @@ func (d *dispatcher) claim(ctx context.Context, group []db.AgentsWaitingRow) err
 		if len(wanted) == 0 {
 			return nil
 		}
-		leases, err := d.api.agents.TaskLease(ctx, db.TaskLeaseParams{Slots: wanted, Actor: "server:" + d.api.cfg.Name})
+		leases, err := d.api.agents.TaskGrant(ctx, db.TaskGrantParams{Slots: wanted, Actor: "server:" + d.api.cfg.Name})
 		if err != nil {
 			return fmt.Errorf("claim tasks: %w", err)
 		}
 		d.api.metrics.claims.Inc()
 		full = len(leases) == len(wanted)
-		if err := d.hand(ctx, leases); err != nil {
-			return err
-		}
+		d.hand(ctx, leases, look{turn, !full})
 	}
 	return nil
 }
 
 // hand tells agents of their new leases. What fails here is in the database, and in the answer to the agent's next request.
-func (d *dispatcher) hand(ctx context.Context, leases []db.Lease) error {
-	if len(leases) == 0 {
-		return nil
-	}
-	granted := make([]uuid.UUID, len(leases))
-	for i, l := range leases {
-		granted[i] = l.ID
-		d.api.metrics.transition("task_lease")
-	}
+func (d *dispatcher) hand(ctx context.Context, leases []db.TaskGrantRow, at look) {
 	answers := map[int64]*client.LeaseAnswer{}
-	if err := d.grants(ctx, granted, answers); err != nil {
-		return err
+	for _, l := range leases {
+		d.api.metrics.transition("task_lease")
+		d.grant(ctx, db.LeaseGrantsRow(l), answers)
 	}
-	d.deliver(answers)
-	return nil
+	d.deliver(answers, at)
 }
 
 // waitingOf leaves out who has been answered, or has gone.

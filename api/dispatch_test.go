@@ -308,7 +308,46 @@ func TestDispatcherLooksOnlyIfSomethingMayHaveChanged(t *testing.T) {
 		t.Fatal(answer)
 	}
 	if !fresh(1) {
-		t.Error("it was told something, which may not have arrived")
+		t.Error("it was told something, which has not arrived: it asks for as much as before")
+	}
+}
+
+// An agent that was given all that there was asks again at once, for what room it has left. No look follows, unless it asks
+// for as much as before: then the answer has not arrived.
+func TestDispatcherDoesNotLookAgainAfterItHasGivenAll(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name         string
+		tasks        int
+		asked, again int
+		fresh        bool
+	}{
+		{"all_that_there_was", 1, 3, 2, false},
+		{"all_that_it_has_room_for", 3, 2, 0, false},
+		{"the_answer_was_lost", 1, 3, 3, true},
+		{"more_of_it_is_free", 3, 2, 1, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			n := unstarted(t)
+			d := n.api.dispatch
+			_, enrolled := n.enrol(client.AgentOffer{Capacity: 3})
+			n.run(manyTasks(c.tasks))
+			d.woken()
+			w := n.await(enrolled.Agent.Agent, client.LeaseRequest{Free: c.asked})
+			if err := d.round(t.Context(), false); err != nil {
+				t.Fatal(err)
+			}
+			if answer := <-w.answer; len(answer.Leases) != min(c.tasks, c.asked) {
+				t.Fatalf("%d leases", len(answer.Leases))
+			}
+			if again := n.await(enrolled.Agent.Agent, client.LeaseRequest{Free: c.again}); again.fresh != c.fresh {
+				t.Errorf("fresh: %t", again.fresh)
+			}
+			if d.woken(); !n.await(enrolled.Agent.Agent, client.LeaseRequest{Free: c.again}).fresh {
+				t.Error("a wake-up came")
+			}
+		})
 	}
 }
 

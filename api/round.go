@@ -24,7 +24,7 @@ func (d *dispatcher) round(ctx context.Context, everyone bool) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, roundPatience)
 	defer cancel()
-	if err := d.look(ctx, free); err != nil {
+	if err := d.look(ctx, free, turn); err != nil {
 		d.missed(free)
 		return err
 	}
@@ -37,7 +37,7 @@ func (d *dispatcher) round(ctx context.Context, everyone bool) error {
 const firstLook = 100
 
 // look finds what there is for agents with so many free slots, and tells them.
-func (d *dispatcher) look(ctx context.Context, free map[int64]int) error {
+func (d *dispatcher) look(ctx context.Context, free map[int64]int, turn int) error {
 	agents := slices.Collect(maps.Keys(free))
 	rand.Shuffle(len(agents), func(i, j int) { agents[i], agents[j] = agents[j], agents[i] })
 	first := min(firstLook, len(agents))
@@ -45,14 +45,14 @@ func (d *dispatcher) look(ctx context.Context, free map[int64]int) error {
 		if len(part) == 0 {
 			continue
 		}
-		if err := d.lookFor(ctx, part, free); err != nil {
+		if err := d.lookFor(ctx, part, free, turn); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (d *dispatcher) lookFor(ctx context.Context, some []int64, free map[int64]int) error {
+func (d *dispatcher) lookFor(ctx context.Context, some []int64, free map[int64]int, turn int) error {
 	agents, err := d.api.agents.AgentsWaiting(ctx, some)
 	if err != nil {
 		return fmt.Errorf("read waiting agents: %w", err)
@@ -61,13 +61,13 @@ func (d *dispatcher) lookFor(ctx context.Context, some []int64, free map[int64]i
 	if err := d.catchUp(ctx, agents, answers); err != nil {
 		return err
 	}
-	d.deliver(answers)
+	d.deliver(answers, look{})
 	groups, err := d.groups(ctx, agents, free)
 	if err != nil {
 		return err
 	}
 	for _, group := range groups {
-		if err := d.claim(ctx, group); err != nil {
+		if err := d.claim(ctx, group, turn); err != nil {
 			return err
 		}
 	}
@@ -88,15 +88,15 @@ func (d *dispatcher) gather(everyone bool) (free map[int64]int, turn int) {
 	return free, d.turn
 }
 
-// settle notes that nothing was found for those that still wait.
+// settle notes that nothing was found for those that still wait. Those that were answered may wait again already, for less.
 func (d *dispatcher) settle(free map[int64]int, turn int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := time.Now()
 	for agent, n := range free {
 		if w := d.waiters[agent]; w != nil && !w.fresh {
-			d.looked[agent] = glance{turn, n, now}
-		} else {
+			d.looked[agent] = glance{turn, min(n, w.free), now}
+		} else if d.looked[agent].turn != turn {
 			delete(d.looked, agent)
 		}
 	}
@@ -169,16 +169,21 @@ func (d *dispatcher) grants(ctx context.Context, leases []uuid.UUID, answers map
 		return fmt.Errorf("read granted leases: %w", err)
 	}
 	for _, row := range rows {
-		lease, err := encodeLease(row)
-		if err != nil {
-			d.quarantine(ctx, row, err)
-			continue
-		}
-		answer := answerTo(answers, row.AgentID)
-		answer.Leases = append(answer.Leases, lease)
-		d.api.metrics.granted.Inc()
+		d.grant(ctx, row, answers)
 	}
 	return nil
+}
+
+// grant adds a lease to its agent's answer.
+func (d *dispatcher) grant(ctx context.Context, row db.LeaseGrantsRow, answers map[int64]*client.LeaseAnswer) {
+	lease, err := encodeLease(row)
+	if err != nil {
+		d.quarantine(ctx, row, err)
+		return
+	}
+	answer := answerTo(answers, row.AgentID)
+	answer.Leases = append(answer.Leases, lease)
+	d.api.metrics.granted.Inc()
 }
 
 // quarantine parks a task that cannot be read, so that the others flow on.
@@ -193,8 +198,15 @@ func (d *dispatcher) quarantine(ctx context.Context, row db.LeaseGrantsRow, why 
 	d.api.log.ErrorContext(ctx, "task was quarantined", "task", row.TaskID, "run", row.RunID, "reason", reason)
 }
 
-// deliver answers the waiters. For those that have left meanwhile, the answer is lost.
-func (d *dispatcher) deliver(answers map[int64]*client.LeaseAnswer) {
+// look says after how many wake-ups the database was looked at, and whether everything was found that there was for agents.
+type look struct {
+	turn int
+	all  bool
+}
+
+// deliver answers the waiters. For those that have left meanwhile, the answer is lost. An agent that got all that there was, or
+// as much as it has room for, asks again at once; nobody need look again for that request, as long as nothing has happened.
+func (d *dispatcher) deliver(answers map[int64]*client.LeaseAnswer, at look) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := time.Now()
@@ -204,10 +216,14 @@ func (d *dispatcher) deliver(answers map[int64]*client.LeaseAnswer) {
 			d.told[n] = telling{now, w == nil}
 		}
 		delete(d.looked, agent)
-		if w != nil {
-			delete(d.waiters, agent)
-			w.answer <- *answer
+		if w == nil {
+			continue
 		}
+		if left := w.free - len(answer.Leases); len(answer.Leases) > 0 && at.turn > 0 && (at.all || left <= 0) {
+			d.looked[agent] = glance{at.turn, left, now}
+		}
+		delete(d.waiters, agent)
+		w.answer <- *answer
 	}
 	d.sweep(now)
 }

@@ -149,16 +149,9 @@ func (q *Queries) LeaseDeclares(ctx context.Context, arg LeaseDeclaresParams) ([
 }
 
 const leaseGrants = `-- name: LeaseGrants :many
-select l.id, l.epoch, l.task_id, l.run_id, l.agent_id, r.uuid as run_uuid, p.name as project, s.name as stage,
-       pt.spec, coalesce(src.digest, '')::text as source_digest, coalesce(src.bytes, 0)::bigint as source_bytes
-  from leases l
-  join tasks t on t.id = l.task_id
-  join runs r on r.id = l.run_id
-  join projects p on p.id = r.project_id
-  join stages s on s.id = t.stage_id
-  join plan_tasks pt on pt.plan_digest = r.plan_digest and pt.stage_index = t.stage_index and pt.task_index = t.index
-  left join sources src on src.digest = r.source_digest
- where l.id = any($1::uuid[])
+select id::uuid as id, epoch::int as epoch, task_id::bigint as task_id, run_id::bigint as run_id, agent_id::bigint as agent_id, run_uuid::uuid as run_uuid,
+       project::text as project, stage::text as stage, spec::json as spec, source_digest::text as source_digest, source_bytes::bigint as source_bytes
+  from otto.lease_grants($1::uuid[])
 `
 
 type LeaseGrantsRow struct {
@@ -170,7 +163,7 @@ type LeaseGrantsRow struct {
 	RunUuid      uuid.UUID
 	Project      string
 	Stage        string
-	Spec         []byte
+	Spec         json.RawMessage
 	SourceDigest string
 	SourceBytes  int64
 }

@@ -446,6 +446,64 @@ func (q *Queries) TaskFinish(ctx context.Context, arg TaskFinishParams) (Task, e
 	return i, err
 }
 
+const taskGrant = `-- name: TaskGrant :many
+select id::uuid as id, epoch::int as epoch, task_id::bigint as task_id, run_id::bigint as run_id, agent_id::bigint as agent_id, run_uuid::uuid as run_uuid,
+       project::text as project, stage::text as stage, spec::json as spec, source_digest::text as source_digest, source_bytes::bigint as source_bytes
+  from otto.lease_grants(array(select l.id from otto.task_lease($1::bigint[], $2::text) l))
+`
+
+type TaskGrantParams struct {
+	Slots []int64
+	Actor string
+}
+
+type TaskGrantRow struct {
+	ID           uuid.UUID
+	Epoch        int32
+	TaskID       int64
+	RunID        int64
+	AgentID      int64
+	RunUuid      uuid.UUID
+	Project      string
+	Stage        string
+	Spec         json.RawMessage
+	SourceDigest string
+	SourceBytes  int64
+}
+
+// TaskGrant is TaskLease, and reads what the agents must know of their leases: an agent waits for both.
+func (q *Queries) TaskGrant(ctx context.Context, arg TaskGrantParams) ([]TaskGrantRow, error) {
+	rows, err := q.db.Query(ctx, taskGrant, arg.Slots, arg.Actor)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []TaskGrantRow
+	for rows.Next() {
+		var i TaskGrantRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Epoch,
+			&i.TaskID,
+			&i.RunID,
+			&i.AgentID,
+			&i.RunUuid,
+			&i.Project,
+			&i.Stage,
+			&i.Spec,
+			&i.SourceDigest,
+			&i.SourceBytes,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const taskInterrupt = `-- name: TaskInterrupt :one
 select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at from otto.task_interrupt($1::uuid, $2::int, $3::text, $4::text)
 `

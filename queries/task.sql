@@ -2,6 +2,12 @@
 -- TaskLease grants ready tasks to agents: one for each slot, a slot being an agent's id. All offer the same.
 select * from otto.task_lease(@slots::bigint[], @actor::text);
 
+-- name: TaskGrant :many
+-- TaskGrant is TaskLease, and reads what the agents must know of their leases: an agent waits for both.
+select id::uuid as id, epoch::int as epoch, task_id::bigint as task_id, run_id::bigint as run_id, agent_id::bigint as agent_id, run_uuid::uuid as run_uuid,
+       project::text as project, stage::text as stage, spec::json as spec, source_digest::text as source_digest, source_bytes::bigint as source_bytes
+  from otto.lease_grants(array(select l.id from otto.task_lease(@slots::bigint[], @actor::text) l));
+
 -- name: TaskStart :one
 -- TaskStart says that the work of a lease has begun.
 select * from otto.task_start(@lease::uuid, @epoch::int, @agent::bigint, @steps::jsonb, @actor::text);

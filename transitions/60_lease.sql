@@ -17,6 +17,25 @@ begin
     if over then perform wake('log'); end if; -- who follows has all bytes, but not the end
 end $$;
 
+-- lease_grants is what agents must know of leases that they were granted. Volatile, though it only reads: so it sees what the
+-- statement that calls it has just granted.
+create function otto.lease_grants(leases uuid[])
+returns table (id uuid, epoch int, task_id bigint, run_id bigint, agent_id bigint, run_uuid uuid, project text, stage text,
+               spec json, source_digest text, source_bytes bigint) language plpgsql volatile as $$
+#variable_conflict use_column
+begin
+    return query
+    select l.id, l.epoch, l.task_id, l.run_id, l.agent_id, r.uuid, p.name, s.name, t.spec, coalesce(src.digest, ''), coalesce(src.bytes, 0)
+      from public.leases l
+      join public.tasks k on k.id = l.task_id
+      join public.runs r on r.id = l.run_id
+      join public.projects p on p.id = r.project_id
+      join public.stages s on s.id = k.stage_id
+      join public.plan_tasks t on t.plan_digest = r.plan_digest and t.stage_index = k.stage_index and t.task_index = k.index
+      left join public.sources src on src.digest = r.source_digest
+     where l.id = any(lease_grants.leases);
+end $$;
+
 -- leases_renew: the heartbeats of agents, [{agent, held, draining, idle}]: renews the leases they name, and only those that are still
 -- their own. It never waits: a heartbeat whose agent's row somebody else holds is left out, and a lease that somebody holds is
 -- answered as locked; ask for these with lease_renew, one by one. Fenced are leases that are over, or somebody else's. A
