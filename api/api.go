@@ -67,6 +67,7 @@ type API struct {
 	dispatch  *dispatcher
 	tail      *tail
 	creates   *batcher[creation, answer[client.Run]]
+	names     planNames // of new runs
 	reports   *batcher[report, taken]
 	beats     *batcher[heartbeat, renewal]
 	idle      idlers

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"sync"
 
 	"github.com/ottoci/otto/client"
 	"github.com/ottoci/otto/db"
@@ -24,7 +25,7 @@ func (a *API) newCreates() *batcher[creation, answer[client.Run]] {
 		most: maxBatch, linger: inCrowds,
 		all: func(ctx context.Context, in []creation) (done map[int]answer[client.Run], err error) {
 			err = db.InTx(ctx, a.cfg.Pool, func(q *db.Queries) error {
-				done, err = createAll(ctx, q, in)
+				done, err = a.createAll(ctx, q, in)
 				return err
 			})
 			return done, err
@@ -44,7 +45,7 @@ func (a *API) newCreates() *batcher[creation, answer[client.Run]] {
 
 // createAll creates runs in one transaction, and keeps the answers of those that have a key. A request that was sent before
 // is left out: it has an answer already, or will have.
-func createAll(ctx context.Context, q *db.Queries, in []creation) (map[int]answer[client.Run], error) {
+func (a *API) createAll(ctx context.Context, q *db.Queries, in []creation) (map[int]answer[client.Run], error) {
 	fresh, err := claimKeys(ctx, q, in)
 	if err != nil {
 		return nil, err
@@ -64,7 +65,7 @@ func createAll(ctx context.Context, q *db.Queries, in []creation) (map[int]answe
 	if len(rows) != len(wanted) {
 		return nil, fmt.Errorf("%d of %d runs were created", len(rows), len(wanted))
 	}
-	names, err := planNames(ctx, q, rows)
+	names, err := a.names.of(ctx, q, rows)
 	if err != nil {
 		return nil, err
 	}
@@ -120,22 +121,52 @@ func keepAll(ctx context.Context, q *db.Queries, in []creation, done map[int]ans
 	return q.RequestsEnd(ctx, p)
 }
 
-// planNames reads the names of the plans of runs.
-func planNames(ctx context.Context, q *db.Queries, runs []db.Run) (map[string]string, error) {
-	var digests []string
+// planNames remembers the names of plans, which never change.
+type planNames struct {
+	mu    sync.Mutex
+	known map[string]string // by digest
+}
+
+// planNamesMost is how many are remembered; then it begins anew.
+const planNamesMost = 1000
+
+// of gives the names of the plans of runs.
+func (p *planNames) of(ctx context.Context, q *db.Queries, runs []db.Run) (map[string]string, error) {
 	names := map[string]string{}
+	unknown := p.recall(runs, names)
+	if len(unknown) == 0 {
+		return names, nil
+	}
+	rows, err := q.PlanNames(ctx, unknown)
+	if err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.known == nil || len(p.known) >= planNamesMost {
+		p.known = map[string]string{}
+	}
+	for _, row := range rows {
+		names[row.Digest], p.known[row.Digest] = row.Name, row.Name
+	}
+	return names, nil
+}
+
+// recall adds the names that are known, and gives the digests of those that are not.
+func (p *planNames) recall(runs []db.Run, names map[string]string) (unknown []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	for _, r := range runs {
-		if digest := text(r.PlanDigest); digest != "" {
-			if _, ok := names[digest]; !ok {
-				digests, names[digest] = append(digests, digest), ""
-			}
+		digest := text(r.PlanDigest)
+		if _, seen := names[digest]; seen || digest == "" {
+			continue
+		}
+		name, known := p.known[digest]
+		if names[digest] = name; !known {
+			unknown = append(unknown, digest)
 		}
 	}
-	rows, err := q.PlanNames(ctx, digests)
-	for _, row := range rows {
-		names[row.Digest] = row.Name
-	}
-	return names, err
+	return unknown
 }
 
 // runRequest is a new run as otto.runs_create reads it.

@@ -206,3 +206,20 @@ func TestRunFromSourceWaitsForItsPlan(t *testing.T) {
 	}
 	refused(t, n.do("reader", "GET", "/v1/runs/latest/plan", nil), 404, "not_found")
 }
+
+// The names of plans are remembered; each answer has that of its own plan.
+func TestRunCreateNamesThePlan(t *testing.T) {
+	t.Parallel()
+	n := start(t)
+	for range 2 {
+		for _, name := range []string{"one", "other", ""} {
+			ottofile := "stages: [{stage: a, steps: [{sh: a}]}]\n"
+			if name != "" {
+				ottofile += "name: " + name + "\n"
+			}
+			if run := n.run(ottofile); run.Name != name {
+				t.Errorf("the run of plan %q is named %q", name, run.Name)
+			}
+		}
+	}
+}
