@@ -165,7 +165,7 @@ func BenchmarkValidateTypical(b *testing.B) {
 	b.SetBytes(int64(len(data)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if plan, diags := Compile(File{Name: "Ottofile.yaml", Data: data}); plan == nil || diags.String() != "" {
+		if plan, diags := Compile(File{Name: "Ottofile.yaml", Data: data}, Facts{}); plan == nil || diags.String() != "" {
 			b.Fatal(diags)
 		}
 	}

@@ -41,7 +41,7 @@ func everyProblem(t *testing.T) pipeline.Diagnostics {
 		}
 		for _, x := range a.Files {
 			if x.Name == "Ottofile.yaml" {
-				_, diags := pipeline.Compile(pipeline.File{Name: filepath.Base(path) + "/Ottofile.yaml", Data: x.Data})
+				_, diags := pipeline.Compile(pipeline.File{Name: filepath.Base(path) + "/Ottofile.yaml", Data: x.Data}, pipeline.Facts{})
 				all = append(all, diags...)
 			}
 		}
