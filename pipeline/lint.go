@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -23,7 +24,7 @@ func lintFile(r *report, f *fileDecl, p *Plan) {
 	l := linter{report: r, known: map[string][]finding{}}
 	for _, s := range slices.Concat(f.stages, f.onFailure, f.always) {
 		for _, t := range s.listing() {
-			l.steps(t.steps)
+			l.steps(t)
 		}
 	}
 	l.timeouts(p)
@@ -46,40 +47,62 @@ type finding struct {
 	suggestion string
 }
 
-func (l *linter) steps(steps []stepDecl) {
-	for i := range steps {
-		if steps[i].sh.at != nil {
-			l.step(&steps[i])
+func (l *linter) steps(t *taskDecl) {
+	for i := range t.steps {
+		if t.steps[i].sh.at != nil {
+			l.step(t, &t.steps[i])
 		}
 	}
 }
 
-func (l *linter) step(s *stepDecl) {
-	script := s.sh.v
-	found, ok := l.known[script]
-	if !ok {
-		l.spent += len(script)
-		if len(script) > maxCheckedScript || l.spent > maxCheckedScripts || strings.Count(script, "(") > maxParentheses {
-			if !l.told {
-				l.add(notChecked, s.sh.at.at, "scripts are too long to be checked from here on").
-					Suggestion = "move them into files of the repository and call them"
-			}
-			l.told = true
-			return
-		}
-		found = lintScript(script)
-		l.known[script] = found
-	}
-	if n := spokenLines(script); n > maxScriptLines {
+func (l *linter) step(t *taskDecl, s *stepDecl) {
+	if n := spokenLines(s.sh.v); n > maxScriptLines && len(s.sh.v) <= maxCheckedScript {
 		l.add(longScript, s.sh.at.at, "the script has %d lines; up to %d are easy to read here", n, maxScriptLines).
 			Suggestion = "move it into a file of the repository and call it: there it can be run, checked and tested by hand"
 	}
-	for _, f := range found {
-		if f.code == exitTwo && s.remapsTwo || f.code == cdFirst && s.dir.at != nil {
-			continue
-		}
-		l.add(f.code, l.src.within(s.sh.at, f.offset, f.width), "%s", f.message).Suggestion = f.suggestion
+	if !s.shell.isShell() {
+		return
 	}
+	for _, f := range l.findings(s) {
+		switch {
+		case f.code == exitTwo && s.remapsTwo, f.code == cdFirst && s.dir.at != nil:
+		case f.code == setDefault && !s.shell.stopsAtFailure():
+		case f.code == sudoUsed && t.image.at != nil: // the container ends with its task
+		default:
+			l.add(f.code, l.src.within(s.sh.at, f.offset, f.width), "%s", f.message).Suggestion = f.suggestion
+		}
+	}
+}
+
+// findings is what a step's script is told; nothing if it is too long to be looked into.
+func (l *linter) findings(s *stepDecl) []finding {
+	script := s.sh.v
+	if found, ok := l.known[script]; ok {
+		return found
+	}
+	l.spent += len(script)
+	if len(script) > maxCheckedScript || l.spent > maxCheckedScripts || strings.Count(script, "(") > maxParentheses {
+		if !l.told {
+			l.add(notChecked, s.sh.at.at, "scripts are too long to be checked from here on").
+				Suggestion = "move them into files of the repository and call them"
+		}
+		l.told = true
+		return nil
+	}
+	l.known[script] = lintScript(script)
+	return l.known[script]
+}
+
+// isShell tells whether the command that gets a script is a shell, whose language we know.
+func (s shellDecl) isShell() bool {
+	return len(s.words) == 0 || slices.Contains([]string{"sh", "bash", "dash", "ash", "ksh", "zsh"}, path.Base(s.words[0]))
+}
+
+// stopsAtFailure tells whether a shell ends at the first command that fails, without being told by the script.
+func (s shellDecl) stopsAtFailure() bool {
+	return len(s.words) == 0 || slices.ContainsFunc(s.words[1:], func(w string) bool {
+		return strings.HasPrefix(w, "-") && !strings.HasPrefix(w, "--") && strings.Contains(w, "e")
+	})
 }
 
 // spokenLines counts the lines of a script that are neither blank nor comments.

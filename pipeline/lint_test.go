@@ -111,6 +111,34 @@ func TestTimeouts(t *testing.T) {
 	}
 }
 
+// What a script is told depends on what runs it.
+func TestLintKnowsTheShell(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, step string
+		want       []Code
+	}{
+		{"another_language", "sh: \"import os\\nif (\"\n        shell: python3", nil},
+		{"the_default", "sh: set -e; ./x", []Code{setDefault}},
+		{"a_shell_with_e", "sh: set -e; ./x\n        shell: bash", []Code{setDefault}},
+		{"a_shell_without_e", "sh: set -e; sudo ./x\n        shell: [/bin/bash, --norc]", []Code{sudoUsed}},
+		{"root_in_a_container", "sh: sudo ./x\n    image: \"golang:1.26\"", nil},
+		{"the_shell_of_the_task", "sh: if (\n    shell: python3", nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			_, diags := Compile(File{Name: "Ottofile.yaml", Data: []byte("stages:\n  - stage: a\n    steps:\n      - " + c.step + "\n")}, Facts{})
+			var got []Code
+			for _, d := range diags {
+				got = append(got, d.Code)
+			}
+			if !slices.Equal(got, c.want) {
+				t.Errorf("gives %v, want %v:\n%s", got, c.want, diags)
+			}
+		})
+	}
+}
+
 // Our own Ottofile has none of the habits that we advise against.
 func TestOwnOttofile(t *testing.T) {
 	t.Parallel()

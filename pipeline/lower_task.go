@@ -194,13 +194,12 @@ func (l *lowering) step(f *fileDecl, t *taskDecl, s *stepDecl, task *Task, taskP
 	if out.Omitted = out.When.omits(); out.When != nil && out.When.Verdict == VerdictLater {
 		task.Later = append(task.Later, Later{Field: field + "/when", Expr: out.When.Residual})
 	}
-	shell := s.shell
-	if shell.at == nil {
-		shell = t.shell
+	if s.shell.at == nil {
+		s.shell = t.shell
 	}
-	out.Shell = shell.words
-	for i := range shell.words {
-		o.say(pointer(ptr+"/shell", i), shell.at)
+	out.Shell = s.shell.words
+	for i := range s.shell.words {
+		o.say(pointer(ptr+"/shell", i), s.shell.at)
 	}
 	out.Env = l.env(task, field+"/env", taskPtr, s.env)
 	o.sayIf(ptr+"/dir", s.dir.at, s.dir.v != "")
