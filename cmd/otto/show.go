@@ -88,6 +88,7 @@ func (a *app) printRun(run client.RunDetail, asJSON bool) error {
 	}
 	x := &summary{style: s, run: run, steps: true}
 	x.table()
+	x.outputs()
 	b.WriteString(x.String())
 	_, err := io.WriteString(a.stdout, b.String())
 	return err
