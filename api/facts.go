@@ -63,3 +63,25 @@ func checkEvent(e client.SourceEvent) error {
 	}
 	return nil
 }
+
+// facts are what a plan is made with where there is no source.
+func facts(event *client.SourceEvent, params map[string]any) (pipeline.Facts, error) {
+	out := pipeline.Facts{Params: params}
+	_, _, err := factsIn(event, params)
+	if err != nil || event == nil {
+		return out, err
+	}
+	out.Event = pipeline.Event{
+		Kind: pipeline.EventKind(event.Kind), Branch: event.Branch, Tag: event.Tag, SHA: event.SHA, Message: event.Message,
+		Changed: event.Changed, Cron: event.Cron,
+	}
+	if event.PullRequest != nil {
+		pull := pipeline.PullRequest(*event.PullRequest)
+		out.Event.PullRequest = &pull
+	}
+	if event.Upstream != nil {
+		up := pipeline.Upstream(*event.Upstream)
+		out.Event.Upstream = &up
+	}
+	return out, nil
+}

@@ -78,6 +78,8 @@ func compile(ctx context.Context, in client.PlanCreate) (*pipeline.Plan, pipelin
 	switch {
 	case (in.Ottofile == "") == (in.Model == nil):
 		return nil, nil, newProblem(codeInvalid, "a plan is made of either an ottofile or a model")
+	case in.Model != nil && (in.Event != nil || len(in.Params) > 0):
+		return nil, nil, newProblem(codeInvalid, "a model has neither an event nor parameters").hint("leave out event and params")
 	case in.Model != nil:
 		var raw struct {
 			Model json.RawMessage `json:"model"`
@@ -92,7 +94,11 @@ func compile(ctx context.Context, in client.PlanCreate) (*pipeline.Plan, pipelin
 	if name == "" {
 		name = "Ottofile.yaml"
 	}
-	plan, diagnostics := pipeline.Compile(pipeline.File{Name: name, Data: []byte(in.Ottofile)}, pipeline.Facts{})
+	known, err := facts(in.Event, in.Params)
+	if err != nil {
+		return nil, nil, err
+	}
+	plan, diagnostics := pipeline.Compile(pipeline.File{Name: name, Data: []byte(in.Ottofile)}, known)
 	return plan, diagnostics, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"time"
 
@@ -49,15 +50,16 @@ func (w *sourcePlan) Work(ctx context.Context, job *river.Job[sourcePlanArgs]) e
 		return err
 	}
 	file, err := w.read(ctx, row.Run)
+	if err == nil {
+		err = w.plan(ctx, q, row.Run, file)
+	}
 	switch {
 	case errors.Is(err, errNoOttofile):
 		err = w.fail(ctx, q, job.Args.Run, err.Error(), nil)
 	case errors.Is(err, store.ErrNotFound):
 		err = w.fail(ctx, q, job.Args.Run, "the source bundle "+*row.Run.SourceDigest+" is not in the object store", nil)
 	case err != nil && job.Attempt >= job.MaxAttempts: // after some 20 minutes
-		err = w.fail(ctx, q, job.Args.Run, fmt.Sprintf("the source cannot be read, tried %d times: %v", job.Attempt, err), nil)
-	case err == nil:
-		err = w.plan(ctx, q, job.Args.Run, file)
+		err = w.fail(ctx, q, job.Args.Run, fmt.Sprintf("the run cannot be planned, tried %d times: %v", job.Attempt, err), nil)
 	}
 	if _, refused := db.AsRefusal(err); refused {
 		return nil
@@ -66,11 +68,7 @@ func (w *sourcePlan) Work(ctx context.Context, job *river.Job[sourcePlanArgs]) e
 }
 
 func (w *sourcePlan) read(ctx context.Context, run db.Run) (pipeline.File, error) {
-	key, err := store.SourceKey(*run.SourceDigest)
-	if err != nil {
-		return pipeline.File{}, err
-	}
-	bundle, _, err := w.store.Get(ctx, key)
+	bundle, err := w.open(ctx, run)
 	if err != nil {
 		return pipeline.File{}, err
 	}
@@ -82,8 +80,45 @@ func (w *sourcePlan) read(ctx context.Context, run db.Run) (pipeline.File, error
 	return findOttofile(bundle, name)
 }
 
-func (w *sourcePlan) plan(ctx context.Context, q *db.Queries, run int64, file pipeline.File) error {
-	plan, diagnostics := pipeline.Compile(file, pipeline.Facts{})
+// open gives the run's source bundle.
+func (w *sourcePlan) open(ctx context.Context, run db.Run) (io.ReadCloser, error) {
+	key, err := store.SourceKey(*run.SourceDigest)
+	if err != nil {
+		return nil, err
+	}
+	bundle, _, err := w.store.Get(ctx, key)
+	return bundle, err
+}
+
+// facts are what the run was asked for with, and its source.
+func (w *sourcePlan) facts(ctx context.Context, q *db.Queries, run db.Run) (pipeline.Facts, *sourceTree, error) {
+	tree := &sourceTree{open: func() (io.ReadCloser, error) { return w.open(ctx, run) }}
+	facts := pipeline.Facts{Tree: tree}
+	rows, err := q.RunFacts(ctx, run.ID)
+	if err != nil || len(rows) == 0 {
+		return facts, tree, err
+	}
+	for column, into := range map[*json.RawMessage]any{&rows[0].Event: &facts.Event, &rows[0].Params: &facts.Params} {
+		if len(*column) == 0 {
+			continue
+		}
+		if err := json.Unmarshal(*column, into); err != nil {
+			return facts, tree, fmt.Errorf("read what run %d was asked for with: %w", run.ID, err)
+		}
+	}
+	return facts, tree, nil
+}
+
+func (w *sourcePlan) plan(ctx context.Context, q *db.Queries, row db.Run, file pipeline.File) error {
+	run := row.ID
+	facts, tree, err := w.facts(ctx, q, row)
+	if err != nil {
+		return err
+	}
+	plan, diagnostics := pipeline.Compile(file, facts)
+	if tree.broken != nil { // says nothing about the Ottofile
+		return tree.broken
+	}
 	found, err := json.Marshal(diagnostics)
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"encoding/json"
 	"errors"
 	"io"
 	"io/fs"
@@ -15,6 +16,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/ottoci/otto/client/bundle"
+	"github.com/ottoci/otto/db"
+	"github.com/ottoci/otto/pipeline"
 )
 
 // treeOf is a stored source with these files, which counts how often it is read.
@@ -134,4 +137,52 @@ func archive(t *testing.T, names ...string) []byte {
 		t.Fatal(err)
 	}
 	return out.Bytes()
+}
+
+// A run is planned with what it was asked for, and with what is in its source; a rerun as well.
+func TestSourcePlan_with_facts(t *testing.T) {
+	t.Parallel()
+	p := newPlant(t)
+	const ottofile = `
+params: { environment: { type: string, default: staging } }
+env: { WHERE: "${{ params.environment }}", SUM: "${{ hash('go.sum') }}", BRANCH: "${{ branch }}" }
+steps: [{ sh: make }]
+`
+	source := p.source(map[string]string{"Ottofile.yaml": ottofile, "go.sum": "h1"})
+	run, err := p.q.RunCreate(t.Context(), db.RunCreateParams{
+		Project: "p", Source: &source, Actor: "t",
+		Event: json.RawMessage(`{"kind": "push", "branch": "main"}`), Params: json.RawMessage(`{"environment": "production"}`),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := func(run int64) {
+		t.Helper()
+		p.eventually("the run is planned", func() bool { return p.state(run).State != "pending" })
+		if got := p.state(run); got.State != "running" {
+			t.Fatalf("the run is %s: %s", got.State, got.Diagnostics)
+		}
+		stored, err := p.q.PlanOfRun(t.Context(), run)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var plan pipeline.Plan
+		if err := json.Unmarshal(stored.Body, &plan); err != nil {
+			t.Fatal(err)
+		}
+		env := plan.Stages[0].Tasks[0].Env
+		if env["WHERE"] != "production" || env["BRANCH"] != "main" || len(env["SUM"]) != 64 || plan.Inputs.Event.Kind != pipeline.EventPush {
+			t.Errorf("planned with %v, %+v", env, plan.Inputs)
+		}
+	}
+	check(run.ID)
+	if _, err := p.q.RunAbort(t.Context(), db.RunAbortParams{Run: run.ID, Actor: "t"}); err != nil {
+		t.Fatal(err)
+	}
+	p.exec("update runs set plan_digest = null where id = $1", run.ID) // as if it had ended before it was planned
+	again, err := p.q.RunRerun(t.Context(), db.RunRerunParams{Run: run.ID, Actor: "t"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	check(again.ID)
 }

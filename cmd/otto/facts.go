@@ -11,6 +11,7 @@ import (
 	"github.com/bmatcuk/doublestar/v4"
 	"github.com/spf13/cobra"
 
+	"github.com/ottoci/otto/client"
 	"github.com/ottoci/otto/client/bundle"
 	"github.com/ottoci/otto/pipeline"
 )
@@ -188,6 +189,20 @@ func (f *factFlags) changes(tree *workingTree) ([]string, error) {
 		}
 	}
 	return changed, nil
+}
+
+// sourceEvent is an event as servers take it.
+func sourceEvent(e pipeline.Event) *client.SourceEvent {
+	out := &client.SourceEvent{Kind: string(e.Kind), Branch: e.Branch, Tag: e.Tag, SHA: e.SHA, Message: e.Message, Changed: e.Changed, Cron: e.Cron}
+	if e.PullRequest != nil {
+		pull := client.PullRequest(*e.PullRequest)
+		out.PullRequest = &pull
+	}
+	if e.Upstream != nil {
+		up := client.Upstream(*e.Upstream)
+		out.Upstream = &up
+	}
+	return out
 }
 
 // workingTree is the source around an Ottofile. It is looked at once something asks: that takes long in a large tree.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/ottoci/otto/client"
 	"github.com/ottoci/otto/client/bundle"
+	"github.com/ottoci/otto/pipeline"
 )
 
 // viewFlags say how a run is shown.
@@ -44,6 +45,7 @@ func newRun(a *app) *cobra.Command {
 	var project string
 	var show viewFlags
 	var yes bool
+	var given factFlags
 	cmd := &cobra.Command{
 		Use:   "run [DIR|FILE]",
 		Short: "Run an Ottofile on the working tree as it is",
@@ -52,7 +54,7 @@ Without an Ottofile it shows what conventions propose for the tree, and asks whe
 
 It uses the server of OTTO_URL, or the otto up of this machine, or starts a private one and stops it afterwards. Ctrl-C
 aborts the run and waits for the steps that always run; a second one kills it.` + exitOfRun(),
-		Example: examples("otto run", "otto run ci/release.yaml", "otto run --yes     # also without an Ottofile", "otto run --json | jq -r '.log.text // empty'"),
+		Example: examples("otto run", "otto run ci/release.yaml", "otto run -p environment=production", "otto run --yes     # also without an Ottofile", "otto run --json | jq -r '.log.text // empty'"),
 		Args:    atMost(1, "directory or file"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if _, err := a.passEnv(); err != nil {
@@ -68,7 +70,11 @@ aborts the run and waits for the steps that always run; a second one kills it.` 
 					return err
 				}
 			}
-			plan, diagnostics := file.compile()
+			facts, err := a.facts(cmd.Context(), &given, file)
+			if err != nil {
+				return err
+			}
+			plan, diagnostics := file.plan(facts)
 			a.printDiagnostics(diagnostics)
 			if plan == nil {
 				return exit(codeFailed)
@@ -78,13 +84,14 @@ aborts the run and waits for the steps that always run; a second one kills it.` 
 				return err
 			}
 			return a.session(cmd.Context(), show, func(ctx context.Context, c *connection) (client.Run, error) {
-				return a.submit(ctx, c, file, digest, project)
+				return a.submit(ctx, c, &submission{file, facts, digest, project})
 			})
 		},
 	}
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "run what is proposed, without asking")
 	cmd.Flags().StringVar(&project, "project", "", "the project that the run belongs to")
 	a.addPassEnv(cmd.Flags(), "the agent of a private server")
+	given.add(cmd)
 	show.add(cmd)
 	return ownSignals(cmd)
 }
@@ -128,11 +135,20 @@ func (a *app) session(ctx context.Context, show viewFlags, start func(context.Co
 	return codeOf(result.State)
 }
 
+// submission is what otto run asks a server for.
+type submission struct {
+	file    *ottofile
+	facts   pipeline.Facts
+	digest  string // of the plan
+	project string
+}
+
 // submit uploads the working tree, if the server does not have it, and creates the run.
 //
-// The plan is stored before the run, so that the run starts at once and executes what was compiled here.
-func (a *app) submit(ctx context.Context, c *connection, file *ottofile, digest, project string) (client.Run, error) {
-	packed, err := a.pack(ctx, file)
+// The plan is stored before the run, so that the run starts at once and executes what was compiled here. Where planning has
+// looked at more than the Ottofile, the server plans the run from its source, which comes to the same.
+func (a *app) submit(ctx context.Context, c *connection, s *submission) (client.Run, error) {
+	packed, err := a.pack(ctx, s.file)
 	if err != nil {
 		return client.Run{}, err
 	}
@@ -147,14 +163,20 @@ func (a *app) submit(ctx context.Context, c *connection, file *ottofile, digest,
 	} else if err != nil {
 		return client.Run{}, err
 	}
-	plan, err := c.PlanCreate(ctx, client.PlanCreate{Ottofile: string(file.data), File: file.name})
+	run := client.RunCreate{Project: s.project, Source: packed.Digest, Event: sourceEvent(s.facts.Event), Params: s.facts.Params}
+	if tree, ok := s.facts.Tree.(*workingTree); ok && tree.asked {
+		run.Ottofile = s.file.name
+		return c.RunCreate(ctx, run)
+	}
+	plan, err := c.PlanCreate(ctx, client.PlanCreate{Ottofile: string(s.file.data), File: s.file.name, Event: run.Event, Params: run.Params})
 	if err != nil {
 		return client.Run{}, err
 	}
-	if plan.Digest != digest {
+	if plan.Digest != s.digest {
 		a.say("%s the server plans this file otherwise than this version of otto: its plan runs", a.stderrStyle().paint("33", "warning:"))
 	}
-	return c.RunCreate(ctx, client.RunCreate{Project: project, Source: packed.Digest, Plan: plan.Digest})
+	run.Plan = plan.Digest
+	return c.RunCreate(ctx, run)
 }
 
 // source says what of the tree around an Ottofile runs.
