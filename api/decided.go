@@ -9,17 +9,27 @@ import (
 	"strings"
 
 	"github.com/ottoci/otto/client"
+	"github.com/ottoci/otto/pipeline"
 )
 
 // settle puts what was decided about a task when it was about to start into its spec: decided is the values by their JSON
-// pointers in the task. A step whose condition is false is omitted. Most tasks have nothing decided.
-func settle(task *client.TaskSpec, decided json.RawMessage) error {
+// pointers in the task. A step whose condition is false is omitted; spec is the task of the plan, which has the condition. Most
+// tasks have nothing decided.
+func settle(task *client.TaskSpec, spec, decided json.RawMessage) error {
 	if len(decided) == 0 {
 		return nil
 	}
 	var values map[string]any
 	if err := json.Unmarshal(decided, &values); err != nil {
 		return fmt.Errorf("what was decided cannot be read: %w", err)
+	}
+	var plan struct {
+		Steps []struct {
+			When *pipeline.Condition `json:"when"`
+		} `json:"steps"`
+	}
+	if err := json.Unmarshal(spec, &plan); err != nil {
+		return err
 	}
 	for _, field := range slices.Sorted(maps.Keys(values)) {
 		if field == "/when" { // true: else the task would not start
@@ -29,8 +39,17 @@ func settle(task *client.TaskSpec, decided json.RawMessage) error {
 			return fmt.Errorf("what was decided for %s cannot be used", field)
 		}
 	}
+	for i := range task.Steps {
+		step := &task.Steps[i]
+		if step.Omitted == falseCondition && i < len(plan.Steps) && plan.Steps[i].When != nil {
+			step.Omitted = strings.Join(strings.Fields(plan.Steps[i].When.Expr), " ") + " is false"
+		}
+	}
 	return nil
 }
+
+// falseCondition is why a step does not run, until its condition is named.
+const falseCondition = "its condition is false"
 
 // settleField puts in one value, if there is a place for it.
 func settleField(task *client.TaskSpec, field string, value any) bool {
@@ -55,7 +74,7 @@ func settleField(task *client.TaskSpec, field string, value any) bool {
 	case len(parts) == 4 && parts[3] == "when":
 		runs, ok := value.(bool)
 		if ok && !runs && step.Omitted == "" {
-			step.Omitted = "its condition is false"
+			step.Omitted = falseCondition
 		}
 		return ok
 	}

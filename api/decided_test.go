@@ -11,6 +11,7 @@ import (
 
 func TestSettle(t *testing.T) {
 	t.Parallel()
+	plan := json.RawMessage(`{"steps": [{"name": "0"}, {"name": "1", "when": {"expr": "outputs.a.b ==\n  true", "verdict": "later"}}, {}]}`)
 	spec := func() client.TaskSpec {
 		return client.TaskSpec{Name: "x", Env: map[string]string{"A": "old", "B": "kept"}, Steps: []client.StepSpec{
 			{Name: "0"}, {Name: "1", Env: map[string]string{"C": "old"}}, {Name: "2", Omitted: "by the plan"},
@@ -25,14 +26,15 @@ func TestSettle(t *testing.T) {
 		"that_it_runs":   {`{"/when": true}`, func(*client.TaskSpec) {}},
 		"env":            {`{"/env/A": "new", "/env/a~1b~0c~01": "odd"}`, func(s *client.TaskSpec) { s.Env["A"], s.Env["a/b~c~1"] = "new", "odd" }},
 		"env_of_a_step":  {`{"/steps/0/env/X": "x", "/steps/1/env/C": ""}`, func(s *client.TaskSpec) { s.Steps[0].Env = map[string]string{"X": "x"}; s.Steps[1].Env["C"] = "" }},
-		"steps":          {`{"/steps/0/when": true, "/steps/1/when": false}`, func(s *client.TaskSpec) { s.Steps[1].Omitted = "its condition is false" }},
+		"steps":          {`{"/steps/0/when": true, "/steps/1/when": false}`, func(s *client.TaskSpec) { s.Steps[1].Omitted = "outputs.a.b == true is false" }},
+		"step_without":   {`{"/steps/0/when": false}`, func(s *client.TaskSpec) { s.Steps[0].Omitted = "its condition is false" }},
 		"omitted_before": {`{"/steps/2/when": false}`, func(*client.TaskSpec) {}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			got, want := spec(), spec()
 			c.change(&want)
-			if err := settle(&got, json.RawMessage(c.decided)); err != nil {
+			if err := settle(&got, plan, json.RawMessage(c.decided)); err != nil {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff(want, got); diff != "" {
@@ -52,7 +54,7 @@ func TestSettle(t *testing.T) {
 		t.Run("refuses_"+name, func(t *testing.T) {
 			t.Parallel()
 			got := spec()
-			if err := settle(&got, json.RawMessage(decided)); err == nil {
+			if err := settle(&got, plan, json.RawMessage(decided)); err == nil {
 				t.Errorf("it became %+v", got)
 			}
 		})
