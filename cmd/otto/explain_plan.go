@@ -31,9 +31,6 @@ type explained struct {
 	server *connection       // if one was asked for
 }
 
-// compile plans the file as for a run that somebody asks for by hand, outside of any source.
-func (o *ottofile) compile() (*pipeline.Plan, pipeline.Diagnostics) { return o.plan(pipeline.Facts{}) }
-
 // withExplained finds the plan that an argument means, and connects to a server if that or a flag needs one.
 func (a *app) withExplained(cmd *cobra.Command, f *explainFlags, args []string, do func(context.Context, *explained) error) error {
 	if !f.agents && !meansRun(args) {
