@@ -30,10 +30,11 @@ const (
 	nameEnvironment = "environment"
 	nameOutputs     = "outputs" // of tasks before: known when the run gets there
 	nameStatus      = "status"  // of the run so far, likewise
+	nameInputs      = "inputs"  // of the template that the expression stands in
 )
 
 func exprNames() []string {
-	return []string{nameParams, nameEvent, nameBranch, nameTag, nameSHA, nameRef, nameMatrix, nameEnv, nameEnvironment, nameOutputs, nameStatus}
+	return []string{nameParams, nameEvent, nameBranch, nameTag, nameSHA, nameRef, nameMatrix, nameEnv, nameEnvironment, nameOutputs, nameStatus, nameInputs}
 }
 
 // language of expressions: CEL with the names above, and changed and hash over the source.
@@ -66,7 +67,7 @@ func newExprs(params map[string]*types.Type, files fileFunctions) (*exprs, error
 		cel.Variable(nameParams, cel.ObjectType(typeParams)), cel.Variable(nameEvent, cel.ObjectType(typeEvent)),
 		cel.Variable(nameBranch, text), cel.Variable(nameTag, text), cel.Variable(nameSHA, text), cel.Variable(nameRef, text),
 		cel.Variable(nameMatrix, cel.MapType(text, dyn)), cel.Variable(nameEnv, cel.MapType(text, text)), cel.Variable(nameEnvironment, text),
-		cel.Variable(nameOutputs, cel.MapType(text, cel.MapType(text, dyn))), cel.Variable(nameStatus, text),
+		cel.Variable(nameOutputs, cel.MapType(text, cel.MapType(text, dyn))), cel.Variable(nameStatus, text), cel.Variable(nameInputs, cel.MapType(text, dyn)),
 		overGlobs("changed", cel.BoolType, files), overGlobs("hash", cel.StringType, files),
 	}
 	env, err := cel.NewEnv(options...)

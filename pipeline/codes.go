@@ -47,6 +47,25 @@ const (
 	badOnLost      Code = "OTTO1117"
 	badDir         Code = "OTTO1118"
 
+	unknownTemplate   Code = "OTTO1430"
+	badTemplate       Code = "OTTO1431"
+	misplacedTemplate Code = "OTTO1432"
+	badUse            Code = "OTTO1433"
+	noTemplateFile    Code = "OTTO1434"
+	templateCycle     Code = "OTTO1435"
+	templateBounds    Code = "OTTO1436"
+	unknownInput      Code = "OTTO1438"
+	missingInput      Code = "OTTO1439"
+	wrongInput        Code = "OTTO1440"
+	misplacedInput    Code = "OTTO1441"
+	lockMismatch      Code = "OTTO1442"
+	notPinned         Code = "OTTO1443"
+	badLock           Code = "OTTO1444"
+	notFetched        Code = "OTTO1445"
+	notLocked         Code = "OTTO1446"
+	unusedTemplate    Code = "OTTO1447"
+	unusedInput       Code = "OTTO1448"
+
 	exitTwo     Code = "OTTO1201"
 	badShell    Code = "OTTO1202"
 	emptyPlan   Code = "OTTO1203"
@@ -112,6 +131,25 @@ func Codes() []CodeInfo {
 		{badOnLost, SeverityError, "What follows a lost agent is unknown"},
 		{badDir, SeverityError, "A directory is outside the workspace"},
 
+		{unknownTemplate, SeverityError, "A template is unknown"},
+		{badTemplate, SeverityError, "A template cannot be used"},
+		{misplacedTemplate, SeverityError, "A template makes something that has no place here"},
+		{badUse, SeverityError, "A use names no template"},
+		{noTemplateFile, SeverityError, "A template file cannot be read"},
+		{templateCycle, SeverityError, "A template uses itself"},
+		{templateBounds, SeverityError, "Templates are too many, too deep or make too much"},
+		{unknownInput, SeverityError, "A template has no such input"},
+		{missingInput, SeverityError, "An input is not given"},
+		{wrongInput, SeverityError, "An input has a value that it must not have"},
+		{misplacedInput, SeverityError, "An input stands where its value cannot"},
+		{lockMismatch, SeverityError, "A template file is not what otto.lock says"},
+		{notPinned, SeverityError, "A git source is not pinned"},
+		{badLock, SeverityError, "otto.lock cannot be read"},
+		{notFetched, SeverityError, "A git source is not here"},
+		{notLocked, SeverityHint, "A template file is not in otto.lock"},
+		{unusedTemplate, SeverityHint, "A template is never used"},
+		{unusedInput, SeverityHint, "An input is never used"},
+
 		{exitTwo, SeverityWarning, "Exit code 2 of a tool would abort the run"},
 		{badShell, SeverityWarning, "A script is not valid shell"},
 		{emptyPlan, SeverityHint, "There is nothing to run"},
@@ -133,7 +171,7 @@ func (c Code) severity() Severity {
 	switch c {
 	case exitTwo, badShell, lostProperty:
 		return SeverityWarning
-	case emptyPlan, notChecked, uselessRule, tooManyProblems:
+	case emptyPlan, notChecked, uselessRule, tooManyProblems, notLocked, unusedTemplate, unusedInput:
 		return SeverityHint
 	}
 	return lintSeverity(c)

@@ -24,6 +24,7 @@ func Compile(f File, facts Facts) (*Plan, Diagnostics) {
 	if !d.begin(root, facts, inputs) {
 		return nil, r.sorted()
 	}
+	root = expandTemplates(d, root, f, facts)
 	body, inner := d.open(root, d.scope)
 	d.checkFileEnv(body)
 	d.scope = inner

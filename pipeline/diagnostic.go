@@ -28,6 +28,7 @@ type Diagnostic struct {
 	EndColumn  int      `json:"end_column"` // the first behind it, on the same line
 	Snippet    string   `json:"snippet,omitempty"`
 	Suggestion string   `json:"suggestion,omitempty"`
+	Used       string   `json:"used,omitempty"` // for a place in a template: where the template is used
 }
 
 // String renders the diagnostic as people read it: position and message, the snippet, the suggestion.
@@ -43,6 +44,9 @@ func (d Diagnostic) String() string {
 			b.WriteString("  ")
 			b.WriteString(line)
 		}
+	}
+	if d.Used != "" {
+		fmt.Fprintf(&b, "  used at %s\n", d.Used)
 	}
 	return b.String()
 }
@@ -82,14 +86,14 @@ func newReport(src *source) *report {
 
 // add notes one problem; the caller may fill in the suggestion of what it returns.
 func (r *report) add(code Code, at span, format string, args ...any) *Diagnostic {
-	if r.src.allows(code, at.line) {
+	if at.source(r.src).allows(code, at.line) {
 		return &Diagnostic{}
 	}
 	d := &Diagnostic{
 		Code: code, Severity: code.severity(), Message: fmt.Sprintf(format, args...),
-		File: r.src.name, Line: at.line, Column: at.column, EndColumn: at.column + max(1, at.width),
+		File: at.source(r.src).name, Line: at.line, Column: at.column, EndColumn: at.column + max(1, at.width),
 	}
-	// An anchor's value is read again at each alias, and has its problems once.
+	// An anchor's value is read again at each alias, a template at each use; they have their problems once.
 	if r.seen[*d] {
 		return &Diagnostic{}
 	}
@@ -100,7 +104,7 @@ func (r *report) add(code Code, at span, format string, args ...any) *Diagnostic
 		}
 	}
 	r.seen[*d] = true
-	d.Snippet = r.src.snippet(at)
+	d.Snippet, d.Used = at.source(r.src).snippet(at), at.uses(r.src)
 	r.list = append(r.list, d)
 	return d
 }
@@ -116,6 +120,9 @@ func (r *report) makeRoom() bool {
 	r.list = slices.Delete(r.list, r.mild, r.mild+1)
 	return true
 }
+
+// noted counts what was noted so far.
+func (r *report) noted() int { return len(r.list) + r.dropped }
 
 // hasErrors tells whether an error was noted so far.
 func (r *report) hasErrors() bool {
@@ -141,9 +148,21 @@ func (r *report) sorted() Diagnostics {
 	rank := []Severity{SeverityError, SeverityWarning, SeverityHint}
 	slices.SortStableFunc(out, func(a, b Diagnostic) int {
 		return cmp.Or(
+			r.compareFiles(a.File, b.File),
 			cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column),
 			cmp.Compare(slices.Index(rank, a.Severity), slices.Index(rank, b.Severity)),
 			cmp.Compare(a.Code, b.Code), cmp.Compare(a.Message, b.Message))
 	})
 	return out
+}
+
+// compareFiles sorts the Ottofile before the files that it uses.
+func (r *report) compareFiles(a, b string) int {
+	own := func(name string) int {
+		if name == r.src.name {
+			return 0
+		}
+		return 1
+	}
+	return cmp.Or(cmp.Compare(own(a), own(b)), cmp.Compare(a, b))
 }

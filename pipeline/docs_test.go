@@ -1,7 +1,10 @@
 package pipeline
 
 import (
+	"errors"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -20,7 +23,8 @@ func readFile(t *testing.T, path string) []byte {
 func TestExamples(t *testing.T) {
 	t.Parallel()
 	for _, path := range glob(t, "../examples/*/Ottofile.yaml") {
-		if plan, diags := Compile(File{Name: path, Data: readFile(t, path)}, Facts{}); plan == nil || len(diags) > 0 {
+		tree := directory(filepath.Dir(path))
+		if plan, diags := Compile(File{Name: "Ottofile.yaml", Data: readFile(t, path)}, Facts{Tree: tree}); plan == nil || len(diags) > 0 {
 			t.Errorf("%s", diags)
 		}
 	}
@@ -37,8 +41,11 @@ func TestReference(t *testing.T) {
 		"# in a task\n":  "stages:\n- parallel:\n  - task: x\n%s\n    steps: [{sh: ./x}]\n",
 		"# in a step\n":  "steps:\n- sh: ./x\n%s\n",
 		"# in a stage\n": "stages:\n%s\n",
+
+		"# ci/deploy.yaml\n": "templates:\n  x:\n%s\nstages: [{use: x, with: {target: staging}}]\n",
 	}
 	blocks := fenced.FindAllStringSubmatch(doc, -1)
+	facts := referenceFacts(blocks)
 	if len(blocks) < 5 {
 		t.Fatalf("%d examples", len(blocks))
 	}
@@ -46,14 +53,43 @@ func TestReference(t *testing.T) {
 		text := b[1]
 		for mark, frame := range wrap {
 			if rest, ok := strings.CutPrefix(text, mark); ok {
-				indent := map[string]string{"# in a task\n": "    ", "# in a step\n": "  "}[mark]
+				indent := map[string]string{"# in a task\n": "    ", "# in a step\n": "  ", "# ci/deploy.yaml\n": "    "}[mark]
 				text = strings.Replace(frame, "%s", indent+strings.ReplaceAll(strings.TrimSpace(rest), "\n", "\n"+indent), 1)
 			}
 		}
-		if plan, diags := Compile(File{Name: "docs/ottofile.md", Data: []byte(text)}, Facts{}); plan == nil || len(diags) > 0 {
+		if plan, diags := Compile(File{Name: "ottofile.md", Data: []byte(text)}, facts); plan == nil || len(diags) > 0 {
 			t.Errorf("the example\n%s\ngives:\n%s", text, diags)
 		}
 	}
+}
+
+// referenceFacts makes the files that the reference uses: those that it shows, and the git source that it speaks of.
+func referenceFacts(blocks [][]string) Facts {
+	facts := Facts{Tree: treeOf{}, Remotes: map[Remote]RemoteFile{}}
+	for _, b := range blocks {
+		if text, ok := strings.CutPrefix(b[1], "# ci/deploy.yaml\n"); ok {
+			facts.Tree = treeOf{"ci/deploy.yaml": []byte(text)}
+		}
+		for _, use := range gitUse.FindAllString(b[1], -1) {
+			if r, err := parseRemote(use); err == nil {
+				facts.Remotes[r] = RemoteFile{Commit: r.Ref, Data: []byte("steps: [{sh: ./check}]\n")}
+			}
+		}
+	}
+	return facts
+}
+
+var gitUse = regexp.MustCompile(`git\+https://\S+@[0-9a-f]{40}`)
+
+// directory is a source in the file system.
+type directory string
+
+func (d directory) ReadFile(path string) ([]byte, error) {
+	return fs.ReadFile(os.DirFS(string(d)), path)
+}
+
+func (d directory) Digests(func(string) bool) (map[string]string, error) {
+	return nil, errors.ErrUnsupported
 }
 
 // The reference speaks of every key, and of no other.
@@ -64,7 +100,7 @@ func TestReferenceIsComplete(t *testing.T) {
 	var keys []string
 	for _, names := range [][]string{l.file.names(), l.stage.names(), l.task.names(), l.step.names(), l.retries.names(), l.param.names(),
 		l.triggers.names(), l.schedule.names(), l.environment.names(), l.concurrency.names(), filterObject("push").names(), filterObject("pull_request").names(),
-		filterObject("tag").names(), filterObject("upstream").names(), l.protection.names()} {
+		filterObject("tag").names(), filterObject("upstream").names(), l.protection.names(), l.template.names(), l.input.names()} {
 		keys = append(keys, names...)
 	}
 	for _, k := range keys {

@@ -93,6 +93,10 @@ func (d *decoder) evaluate(n *node, p piece, s *scope) (answer, bool) {
 	if len(c.problems) > 0 || !d.checkMentions(n, p, c, s) {
 		return answer{}, false
 	}
+	s, ok := d.inputScope(n, p, c, s)
+	if !ok {
+		return answer{}, false
+	}
 	a, err := d.exprs.eval(c, s)
 	if err != nil {
 		d.add(exprFailed, d.inText(n, p.offset+leading(p.text), firstLineWidth(strings.TrimSpace(p.text))), "%s cannot be evaluated: %v", p.trimmed(), err)

@@ -6,6 +6,8 @@ type Facts struct {
 	Params map[string]any // as given; texts are read by the type of their declaration
 	Tree   Tree           // nil: nothing is known of the source
 	Limits Limits
+	// Remotes are the git sources of templates that the caller has fetched, see MissingRemotes.
+	Remotes map[Remote]RemoteFile
 }
 
 // Event is what asks for a run.

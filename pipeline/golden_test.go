@@ -7,8 +7,10 @@ import (
 	"flag"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -69,9 +71,12 @@ func compileExample(t *testing.T, a *txtar.Archive) (*Plan, Diagnostics) {
 func exampleFacts(t *testing.T, a *txtar.Archive) Facts {
 	t.Helper()
 	tree := treeOf{}
-	facts := Facts{Tree: tree}
+	facts := Facts{Tree: tree, Remotes: map[Remote]RemoteFile{}}
 	for _, x := range a.Files {
 		tree[x.Name] = x.Data
+		if r, err := parseRemote(x.Name); err == nil { // a file that is named like a git source is one, fetched
+			facts.Remotes[r] = RemoteFile{Commit: r.Ref, Data: x.Data}
+		}
 		if x.Name != "facts.json" {
 			continue
 		}
@@ -180,6 +185,9 @@ func TestPlans(t *testing.T) {
 				return
 			}
 			checkOrigins(t, a, plan)
+			if hasFile(a, "origins") {
+				golden(t, path, a, "origins", originLines(plan))
+			}
 			bare := *plan
 			bare.Origins = nil
 			body, err := json.MarshalIndent(bare, "", "  ")
@@ -189,4 +197,15 @@ func TestPlans(t *testing.T) {
 			golden(t, path, a, "plan.json", string(body)+"\n")
 		})
 	}
+}
+
+// originLines lists the origins in templates, for examples that ask for them.
+func originLines(plan *Plan) string {
+	var b strings.Builder
+	for _, ptr := range slices.Sorted(maps.Keys(plan.Origins)) {
+		if o := plan.Origins[ptr]; o.Template != "" {
+			fmt.Fprintf(&b, "%s: %s:%d:%d in %s, used at %s\n", ptr, o.File, o.Line, o.Column, o.Template, o.Used)
+		}
+	}
+	return b.String()
 }

@@ -18,6 +18,8 @@ type language struct {
 	environment object[environmentDecl]
 	protection  object[protectionDecl]
 	concurrency object[concurrencyDecl]
+	template    object[templateDecl]
+	input       object[paramDecl]
 	later       map[string]string // keys of later versions: what they will do
 	moved       map[string]string // "object/key" that people try: what to write instead
 }
@@ -26,7 +28,7 @@ func newLanguage() language {
 	l := language{
 		step: stepObject(), retries: retriesObject(), onExit: onExitObject(), param: paramObject(), triggers: triggersObject(),
 		schedule: scheduleObject(), environment: environmentObject(), protection: protectionObject(), concurrency: concurrencyObject(),
-		later: laterKeys(), moved: movedKeys(),
+		template: templateObject(), input: inputObject(), later: laterKeys(), moved: movedKeys(),
 	}
 	l.task = taskObject()
 	l.defaults = defaultsObject(l.task)
@@ -57,6 +59,7 @@ func fileObject() object[fileDecl] {
 			func(d *decoder, f *fileDecl, k, v *node) { f.stages = d.stageList(k, v) }},
 		{"on_failure", "Stages that run after a failure, before those that always run. They cannot improve the result.", stagesType,
 			func(d *decoder, f *fileDecl, k, v *node) { f.onFailure, f.onFailureAt = d.stageList(k, v), k }},
+		{"templates", "Parts of this file that are used more than once, each below its name.", templatesType, expandedKey[fileDecl]},
 		{"always", "Stages that run at the end, whatever happened before. They cannot improve the result.", stagesType,
 			func(d *decoder, f *fileDecl, k, v *node) { f.always, f.alwaysAt = d.stageList(k, v), k }},
 	}}
@@ -79,6 +82,8 @@ func stageObject(task object[taskDecl]) object[stageDecl] {
 			func(d *decoder, s *stageDecl, _, v *node) { s.mode = d.mode(v) }},
 		{"tasks", "The tasks of the stage; `mode` says how they run.", tasksType,
 			func(d *decoder, s *stageDecl, k, v *node) { d.form(s, "", k, v) }},
+		{"use", useDoc, useType, expandedKey[stageDecl]},
+		{"with", withDoc, withType, expandedKey[stageDecl]},
 		{"always", "Run the stage whatever happened before. It cannot improve the result.", orExpr(boolType),
 			func(d *decoder, s *stageDecl, _, v *node) { s.always = d.boolean(v, `"always"`) }},
 		{"when", "A condition in CEL: the stage runs only if it is true.", whenType,
@@ -129,6 +134,8 @@ func taskObject() object[taskDecl] {
 			func(d *decoder, t *taskDecl, _, v *node) { t.retries = d.retries(v) }},
 		{"on_lost", "What follows when the agent is lost: another one takes over (retry, the default), or the task fails (fail).", orExpr(onLostType),
 			func(d *decoder, t *taskDecl, _, v *node) { t.onLost = d.onLost(v) }},
+		{"use", useDoc, useType, expandedKey[taskDecl]},
+		{"with", withDoc, withType, expandedKey[taskDecl]},
 		{"steps", "The steps, in order; the first that fails ends the task.", stepsType,
 			func(d *decoder, t *taskDecl, _, v *node) { t.steps = d.stepList(v) }},
 	}}
@@ -163,6 +170,8 @@ func stepObject() object[stepDecl] {
 			func(d *decoder, s *stepDecl, _, v *node) { s.always = d.boolean(v, `"always"`) }},
 		{"exit_codes", "What exit codes mean, for this step.", exitCodesType,
 			func(d *decoder, s *stepDecl, _, v *node) { s.exits = d.exitCodes(v) }},
+		{"use", useDoc, useType, expandedKey[stepDecl]},
+		{"with", withDoc, withType, expandedKey[stepDecl]},
 	}}
 }
 
@@ -194,9 +203,6 @@ func laterKeys() map[string]string {
 		"approve":   "approvals",
 		"by":        "approvals",
 		"delay":     "waiting for a time",
-		"templates": "templates",
-		"template":  "templates",
-		"include":   "templates",
 		"secrets":   "secrets",
 		"notify":    "hooks",
 		"hooks":     "hooks",
@@ -206,6 +212,11 @@ func laterKeys() map[string]string {
 // movedKeys are the words of other systems, and of the neighbouring object.
 func movedKeys() map[string]string {
 	return map[string]string{
+		"a stage/template":      `write "use: NAME"`,
+		"a task/template":       `write "use: NAME"`,
+		"a step/template":       `write "use: NAME"`,
+		"an Ottofile/include":   `write "use: ./FILE" where the stages, tasks or steps of the file belong`,
+		"an Ottofile/use":       `it belongs in an entry of stages or steps: "stages: [{use: NAME}]"`,
 		"a stage/task":          `a stage starts with "stage: NAME"; tasks are listed below "parallel:", "fanout:" or "tasks:"`,
 		"a task/stage":          `a task starts with "task: NAME"`,
 		"an Ottofile/stage":     `stages are listed below "stages:", each starting with "- stage: NAME"`,
@@ -247,7 +258,7 @@ func (l language) owners(name string) []string {
 	}{
 		{l.file.what, l.file.names()}, {l.stage.what, l.stage.names()}, {l.task.what, l.task.names()},
 		{l.step.what, l.step.names()}, {l.retries.what, l.retries.names()}, {l.param.what, l.param.names()}, {l.environment.what, l.environment.names()},
-		{l.concurrency.what, l.concurrency.names()},
+		{l.concurrency.what, l.concurrency.names()}, {l.template.what, l.template.names()}, {l.input.what, l.input.names()},
 	} {
 		if slices.Contains(o.keys, name) {
 			out = append(out, o.what)

@@ -41,7 +41,7 @@ type lowering struct {
 }
 
 func newLowering(r *report) *lowering {
-	return &lowering{report: r, origins: origins{file: r.src.name, kind: originFile, at: map[string]Origin{}}}
+	return &lowering{report: r, origins: origins{src: r.src, kind: originFile, at: map[string]Origin{}}}
 }
 
 func (l *lowering) plan(f *fileDecl) *Plan {

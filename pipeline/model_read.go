@@ -27,7 +27,7 @@ func FromModel(data []byte) (*Plan, Diagnostics) {
 	}
 	d := &modelReader{
 		decoder: &decoder{report: r, lang: language{}},
-		origins: origins{file: modelName, kind: originModel, at: map[string]Origin{}},
+		origins: origins{src: r.src, kind: originModel, at: map[string]Origin{}},
 		uuids:   map[string]*node{}, names: map[string]*node{},
 	}
 	plan := d.plan(root)

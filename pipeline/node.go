@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -21,6 +22,16 @@ type node struct {
 	filled  bool       // an expression gave it: "${{" in it is text
 	late    string     // CEL that gives the text once the run gets there
 	cond    *Condition // of a `when` that has been worked out
+}
+
+// seeDynamic notes whether an expression or a condition is below a mapping or list that was put together anew.
+func (n *node) seeDynamic() {
+	if n.kind == mappingKind {
+		n.dynamic = slices.ContainsFunc(n.pairs, func(p pair) bool { return p.value.dynamic || p.key.text == "when" })
+	}
+	if n.kind == listKind {
+		n.dynamic = slices.ContainsFunc(n.items, func(item *node) bool { return item.dynamic })
+	}
 }
 
 // pair is an entry of a mapping.
@@ -49,6 +60,7 @@ const (
 	quoted
 	literal // after |
 	folded  // after >
+	made    // put together from a template and its inputs: no place in a file has its text
 )
 
 // isScalar tells whether the value has a text.

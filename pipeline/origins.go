@@ -9,8 +9,8 @@ import (
 
 // origins notes where the values of a plan come from, by JSON pointer.
 type origins struct {
-	file string
-	kind string // of what the file says: file or model
+	src  *source // of what has no other
+	kind string  // of what the file says: file or model
 	at   map[string]Origin
 }
 
@@ -28,7 +28,7 @@ const noteExpr = "by the expression there"
 
 // say notes that the file says the value, and where.
 func (o *origins) say(ptr string, n *node) {
-	origin := Origin{Kind: o.kind, File: o.file, Line: n.at.line, Column: n.at.column}
+	origin := Origin{Kind: o.kind, File: n.at.source(o.src).name, Line: n.at.line, Column: n.at.column, Template: n.at.template(), Used: n.at.uses(o.src)}
 	if n.filled {
 		origin.Note = noteExpr
 	}
@@ -47,7 +47,7 @@ func sayAll(o *origins, ptr string, v any, n *node) {
 			sayAll(o, pointer(ptr, i), inner, n)
 		}
 	default:
-		o.at[ptr] = Origin{Kind: o.kind, File: o.file, Line: n.at.line, Column: n.at.column, Note: noteMatrix}
+		o.at[ptr] = Origin{Kind: o.kind, File: n.at.source(o.src).name, Line: n.at.line, Column: n.at.column, Note: noteMatrix, Template: n.at.template(), Used: n.at.uses(o.src)}
 	}
 }
 

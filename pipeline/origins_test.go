@@ -23,7 +23,18 @@ func checkOrigins(t *testing.T, a *txtar.Archive, plan *Plan) {
 			t.Errorf("the origin %s is of no value", ptr)
 		}
 	}
-	text := strings.ReplaceAll(strings.TrimPrefix(string(f.Data), "\uFEFF"), "\r\n", "\n")
+	texts := map[string]string{f.Name: readable(f.Data)}
+	for _, x := range a.Files {
+		if _, own := texts[x.Name]; !own {
+			texts[x.Name] = readable(x.Data)
+			// Where a branch or a tag is used, origins name it, and not the commit that the lock has.
+			if repo, _, git := strings.Cut(x.Name, "@"); git {
+				texts[repo+"@v1"] = texts[x.Name]
+			} else if strings.HasPrefix(x.Name, vendorDir) {
+				texts["git+https://example.org/ci.git//"+path.Base(x.Name)+"@v1"] = texts[x.Name]
+			}
+		}
+	}
 	for ptr, value := range leaves {
 		o, ok := plan.Origins[ptr]
 		switch {
@@ -38,17 +49,29 @@ func checkOrigins(t *testing.T, a *txtar.Archive, plan *Plan) {
 				t.Errorf("%s is said to be given", ptr)
 			}
 		case o.Note == noteExpr || o.Note == noteMatrix:
-			if here := textAt(text, o); o.File != f.Name || here == "" {
+			if here := textAt(texts[o.File], o); here == "" {
 				t.Errorf("%s comes from nowhere: %+v", ptr, o)
 			}
-		case o.File != f.Name:
+		case o.File != f.Name && o.Template == "" || texts[o.File] == "":
 			t.Errorf("%s comes from %q", ptr, o.File)
 		default:
-			if here := textAt(text, o); !gives(here, ptr, value) {
+			if here := textAt(texts[o.File], o); !gives(here, ptr, value) && !makes(here, o, value) {
 				t.Errorf("%s = %v, but at %d:%d stands %q", ptr, value, o.Line, o.Column, shorten(here, 60))
 			}
 		}
 	}
+}
+
+func readable(data []byte) string {
+	return strings.ReplaceAll(strings.TrimPrefix(string(data), "\uFEFF"), "\r\n", "\n")
+}
+
+// makes tells whether the text that starts here becomes the value once the inputs of its template are put in.
+func makes(here string, o Origin, value any) bool {
+	line, _, _ := strings.Cut(strings.TrimLeft(blockHeader.ReplaceAllString(here, ""), " "), "\n")
+	before, _, found := strings.Cut(strings.Trim(line, `"'`), "${{")
+	_, isNumber := value.(float64)
+	return o.Template != "" && found && (isNumber || strings.HasPrefix(fmt.Sprint(value), before))
 }
 
 // planLeaves gives each scalar of a plan's JSON by its pointer.

@@ -100,6 +100,12 @@ func (d *decoder) param(name, n *node) paramDecl {
 	default:
 		d.want(n, mappingKind, "a parameter")
 	}
+	d.checkParam(&p, name)
+	return p
+}
+
+// checkParam notes what the keys of a declaration say together.
+func (d *decoder) checkParam(p *paramDecl, name *node) {
 	p.name = name
 	if p.typ.v == "" {
 		p.typ.v = paramString
@@ -124,7 +130,6 @@ func (d *decoder) param(name, n *node) paramDecl {
 			d.add(badParamValue, p.fallback.at, "the default of %s does not fit: %v", name.text, err)
 		}
 	}
-	return p
 }
 
 // celType is the type of the parameter in expressions.

@@ -163,6 +163,9 @@ type Origin struct {
 	Line   int    `json:"line,omitempty"`   // from 1
 	Column int    `json:"column,omitempty"` // from 1, in characters
 	Note   string `json:"note,omitempty"`   // the rule, for defaults and conventions; how a value came to stand there, for others
+	// Template names the template that the value belongs to, and Used says where it is used.
+	Template string `json:"template,omitempty"`
+	Used     string `json:"used,omitempty"`
 }
 
 // Encode gives the plan's canonical bytes and their digest, "sha256:" and 64 hex digits.

@@ -22,9 +22,14 @@ func Schema() ([]byte, error) {
 	root.Title = "Ottofile"
 	root.OneOf = []*jsonschema.Schema{{Required: []string{"steps"}}, {Required: []string{"stages"}}}
 	root.Definitions = jsonschema.Definitions{
-		"stage": stageSchema(l),
-		"task":  withRequired(objectSchema(l.task), "task", "steps"),
-		"step":  withRequired(objectSchema(l.step), "sh"),
+		"stage": orUse(stageSchema(l)),
+		"task":  orUse(withRequired(objectSchema(l.task), "task", "steps")),
+		"step":  orUse(withRequired(objectSchema(l.step), "sh")),
+
+		"template":  templateSchema(l),
+		"stageBody": bodySchema(objectSchema(l.stage)),
+		"taskBody":  bodySchema(objectSchema(l.task)),
+		"stepBody":  bodySchema(objectSchema(l.step)),
 	}
 	body, err := json.MarshalIndent(root, "", "  ")
 	if err != nil {

@@ -35,6 +35,7 @@ func (s *source) line(n int) string {
 type span struct {
 	line, column int // from 1, in characters
 	width        int
+	in           *frame // how it came here; nil in the Ottofile itself
 }
 
 // contextLines is how much of the file a snippet shows above the line it is about.

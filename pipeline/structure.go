@@ -320,8 +320,8 @@ func (d *decoder) unique(seen map[string]*node, what string, name val[string]) {
 		return
 	}
 	if first, twice := seen[name.v]; twice {
-		d.add(duplicateName, name.at.at, "the %s %q is there twice; first at line %d, column %d",
-			what, name.v, first.at.line, first.at.column).Suggestion = "give each its own name"
+		d.add(duplicateName, name.at.at, "the %s %q is there twice; first at %s", what, name.v, first.at.words(d.src)).
+			Suggestion = "give each its own name"
 		return
 	}
 	seen[name.v] = name.at

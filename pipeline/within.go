@@ -8,6 +8,7 @@ import (
 // within is the place in the file of a byte of a scalar's text. A literal block keeps its lines, a value on one
 // line its characters; of folded and escaped text only the start is known.
 func (s *source) within(n *node, offset, width int) span {
+	s = n.at.source(s)
 	before := n.text[:offset]
 	switch {
 	case n.style == literal:
@@ -17,6 +18,7 @@ func (s *source) within(n *node, offset, width int) span {
 			line:   n.at.line + 1 + row,
 			column: s.blockIndent(n, row) + utf8.RuneCountInString(before[start:]) + 1,
 			width:  width,
+			in:     n.at.in,
 		}
 	case n.style == plain || n.style == quoted:
 		at := n.at
