@@ -30,7 +30,7 @@ func checkOrigins(t *testing.T, a *txtar.Archive, plan *Plan) {
 			// Where a branch or a tag is used, origins name it, and not the commit that the lock has.
 			if repo, _, git := strings.Cut(x.Name, "@"); git {
 				texts[repo+"@v1"] = texts[x.Name]
-			} else if strings.HasPrefix(x.Name, vendorDir) {
+			} else if strings.HasPrefix(x.Name, VendorDir) {
 				texts["git+https://example.org/ci.git//"+path.Base(x.Name)+"@v1"] = texts[x.Name]
 			}
 		}

@@ -38,11 +38,11 @@ func (r Remote) Vendored() string {
 		}
 		return '_'
 	}, rest)
-	return path.Join(vendorDir, path.Clean("/"+clean), r.Ref, r.Path)
+	return path.Join(VendorDir, path.Clean("/"+clean), r.Ref, r.Path)
 }
 
-// vendorDir is where copies of git sources stand.
-const vendorDir = "otto.vendor"
+// VendorDir is where copies of git sources stand.
+const VendorDir = "otto.vendor"
 
 var (
 	commitID = regexp.MustCompile(`^([0-9a-f]{40}|[0-9a-f]{64})$`)

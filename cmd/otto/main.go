@@ -69,7 +69,7 @@ Start in the directory of a project:
 			root.AddCommand(c)
 		}
 	}
-	add(groupPipeline, newRun(a), newExplain(a), newValidate(a), newInit(a), newSchema(a))
+	add(groupPipeline, newRun(a), newExplain(a), newValidate(a), newLock(a), newInit(a), newSchema(a))
 	add(groupRuns, newRuns(a), newShow(a), newLogs(a), newEvents(a), newAbort(a), newRerun(a))
 	root.Version = version()
 	root.SetVersionTemplate(versionLine())

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/ottoci/otto/pipeline"
 	"github.com/ottoci/otto/pipeline/conventions"
@@ -18,6 +19,9 @@ type ottofile struct {
 	name string // in dir
 	path string // as a person would write it
 	data []byte
+
+	tree    pipeline.Tree                           // around it, once fetchTemplates has looked
+	remotes map[pipeline.Remote]pipeline.RemoteFile // what it has fetched
 	// proposal is what the file is made of if it is not there, but proposed by conventions.
 	proposal *conventions.Proposal
 }
@@ -112,11 +116,25 @@ func noOttofile(dir string) error {
 // plan plans the file. Plans know it by its name in the tree, so that every machine gives the same digest;
 // diagnostics name it as the person did, so that an editor finds it.
 func (o *ottofile) plan(facts pipeline.Facts) (*pipeline.Plan, pipeline.Diagnostics) {
-	plan, diagnostics := pipeline.Compile(pipeline.File{Name: o.name, Data: o.data}, facts)
-	for i := range diagnostics {
-		if diagnostics[i].File == o.name {
+	facts.Remotes = o.remotes
+	plan, diagnostics := pipeline.Compile(o.file(), facts)
+	return plan, o.named(diagnostics)
+}
+
+func (o *ottofile) file() pipeline.File { return pipeline.File{Name: o.name, Data: o.data} }
+
+// facts are what templates need of them.
+func (o *ottofile) facts() pipeline.Facts { return pipeline.Facts{Tree: o.tree, Remotes: o.remotes} }
+
+// named calls files in diagnostics as the person would.
+func (o *ottofile) named(diagnostics pipeline.Diagnostics) pipeline.Diagnostics {
+	for i, d := range diagnostics {
+		switch {
+		case d.File == o.name:
 			diagnostics[i].File = o.path
+		case !strings.HasPrefix(d.File, "git+"):
+			diagnostics[i].File = filepath.Join(o.dir, d.File)
 		}
 	}
-	return plan, diagnostics
+	return diagnostics
 }

@@ -16,12 +16,15 @@ import (
 // proposedName is what plans and diagnostics call an Ottofile that is proposed, and not there.
 const proposedName = "Ottofile.yaml (proposed)"
 
-// findOrPropose finds an Ottofile as findOttofile does. Where there is none, it is the one that conventions propose.
+// findOrPropose finds an Ottofile as findOttofile does, and fetches what its templates come from. Where there is none, it is the one that conventions propose.
 func (a *app) findOrPropose(ctx context.Context, args []string) (*ottofile, error) {
 	file, err := findOttofile(args)
 	var missing *missingOttofile
-	if !errors.As(err, &missing) {
-		return file, err
+	switch {
+	case err == nil:
+		return file, a.fetchTemplates(ctx, file)
+	case !errors.As(err, &missing):
+		return nil, err
 	}
 	proposal, failed := a.propose(ctx, missing.dir)
 	if failed != nil {

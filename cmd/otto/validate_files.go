@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -46,7 +47,7 @@ func (v *validation) filesOf(ctx context.Context, arg string) ([]*ottofile, erro
 	if info, err := os.Stat(arg); err == nil && info.IsDir() {
 		if name, err := ottofileIn(arg); err == nil && name == "" {
 			if below, err := ottofilesBelow(arg); err != nil || len(below) > 0 {
-				return below, err
+				return below, errors.Join(err, v.fetchAll(ctx, below))
 			}
 		}
 	}
@@ -58,6 +59,16 @@ func (v *validation) filesOf(ctx context.Context, arg string) ([]*ottofile, erro
 		return nil, withHint(fmt.Errorf("there is no Ottofile in %s", absolute(file.dir)), "otto init writes one for what is there")
 	}
 	return []*ottofile{file}, nil
+}
+
+// fetchAll gets what the templates of the files come from.
+func (v *validation) fetchAll(ctx context.Context, files []*ottofile) error {
+	for _, file := range files {
+		if err := v.fetchTemplates(ctx, file); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // ottofilesBelow finds the Ottofile of each directory below one, in the order of their paths. Hidden directories and
