@@ -60,8 +60,8 @@ func (c *copier) charge(nodes, bytes int) bool {
 	return !c.spent()
 }
 
-// text puts inputs into a text. Other expressions stay as they are, and so do inputs that expressions have given: what
-// comes from outside the file must not be looked through for expressions again.
+// text puts inputs into a text. Other expressions stay as they are, to be worked out as all are, and so do inputs that could make
+// one with the text around them: what comes from outside the file must not be looked through for expressions again.
 func (c *copier) text(n *node) *node {
 	out := *n
 	out.at.in = c.in
@@ -83,7 +83,7 @@ func (c *copier) text(n *node) *node {
 			c.add(misplacedInput, at, "%s is %s, and cannot be part of a text", strings.TrimSpace(p.text), v.kind).
 				Suggestion = "let the expression be the whole value"
 			return brokenAt(&out)
-		case v != nil && !v.filled:
+		case v != nil && !v.filled && (v.dynamic || !strings.ContainsAny(v.text, "${")):
 			text, put, open = v.text, true, open || v.dynamic
 		case p.isExpr:
 			text, open = "${{"+p.text+"}}", true
