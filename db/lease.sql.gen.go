@@ -128,15 +128,15 @@ type LeaseDeclaresParams struct {
 }
 
 // LeaseDeclares reads which outputs the task of an agent's lease declares.
-func (q *Queries) LeaseDeclares(ctx context.Context, arg LeaseDeclaresParams) ([]json.RawMessage, error) {
+func (q *Queries) LeaseDeclares(ctx context.Context, arg LeaseDeclaresParams) ([][]byte, error) {
 	rows, err := q.db.Query(ctx, leaseDeclares, arg.Lease, arg.Agent)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []json.RawMessage
+	var items [][]byte
 	for rows.Next() {
-		var outputs json.RawMessage
+		var outputs []byte
 		if err := rows.Scan(&outputs); err != nil {
 			return nil, err
 		}
@@ -163,7 +163,7 @@ type LeaseGrantsRow struct {
 	RunUuid      uuid.UUID
 	Project      string
 	Stage        string
-	Spec         json.RawMessage
+	Spec         []byte
 	SourceDigest string
 	SourceBytes  int64
 }

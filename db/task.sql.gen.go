@@ -466,7 +466,7 @@ type TaskGrantRow struct {
 	RunUuid      uuid.UUID
 	Project      string
 	Stage        string
-	Spec         json.RawMessage
+	Spec         []byte
 	SourceDigest string
 	SourceBytes  int64
 }
