@@ -116,16 +116,27 @@ func (d *dispatcher) missed(free map[int64]int) {
 
 // catchUp adds what the agents should know already: orders, and grants that they have not begun.
 func (d *dispatcher) catchUp(ctx context.Context, agents []db.AgentsWaitingRow, answers map[int64]*client.LeaseAnswer) error {
-	var behind []int64
+	var ordered, unstarted []int64
 	for _, a := range agents {
-		if a.News {
-			behind = append(behind, a.ID)
+		if a.Ordered {
+			ordered = append(ordered, a.ID)
+		}
+		if a.Unstarted {
+			unstarted = append(unstarted, a.ID)
 		}
 	}
-	if len(behind) == 0 {
+	if err := d.orders(ctx, ordered, answers); err != nil {
+		return err
+	}
+	return d.regrant(ctx, unstarted, answers)
+}
+
+// orders adds the orders that agents have not been told of.
+func (d *dispatcher) orders(ctx context.Context, agents []int64, answers map[int64]*client.LeaseAnswer) error {
+	if len(agents) == 0 {
 		return nil
 	}
-	orders, err := d.api.agents.LeaseAborts(ctx, behind)
+	orders, err := d.api.agents.LeaseAborts(ctx, agents)
 	if err != nil {
 		return fmt.Errorf("read orders: %w", err)
 	}
@@ -135,7 +146,15 @@ func (d *dispatcher) catchUp(ctx context.Context, agents []db.AgentsWaitingRow, 
 			answer.Aborts = append(answer.Aborts, client.Abort{Lease: o.ID.String(), Level: o.Level, Reason: o.Reason})
 		}
 	}
-	unstarted, err := d.api.agents.LeasesUnstarted(ctx, behind)
+	return nil
+}
+
+// regrant adds the grants that agents may not have heard of.
+func (d *dispatcher) regrant(ctx context.Context, agents []int64, answers map[int64]*client.LeaseAnswer) error {
+	if len(agents) == 0 {
+		return nil
+	}
+	unstarted, err := d.api.agents.LeasesUnstarted(ctx, agents)
 	if err != nil {
 		return fmt.Errorf("read grants: %w", err)
 	}

@@ -60,25 +60,27 @@ func (q *Queries) AgentsAlike(ctx context.Context, agents []int64) ([]AgentsAlik
 
 const agentsWaiting = `-- name: AgentsWaiting :many
 select a.id, jsonb_hash_extended(a.offers, 0)::bigint as kind, (case when a.state = 'online' then a.capacity - l.held else 0 end)::int as room,
-       l.news, w.work
+       l.ordered, l.unstarted, w.work
   from (select exists (select from tasks t where t.state = 'ready' and t.ready_at <= otto.clock())::boolean as work) w,
        agents a,
-       lateral (select count(*)::int as held, coalesce(bool_or(l.abort_at is not null or l.started_at is null), false)::boolean as news
+       lateral (select count(*)::int as held, coalesce(bool_or(l.abort_at is not null), false)::boolean as ordered,
+                       coalesce(bool_or(l.started_at is null), false)::boolean as unstarted
                   from leases l where l.agent_id = a.id and l.ended_at is null) l
- where a.id = any($1::bigint[]) and (w.work or l.news) order by a.id
+ where a.id = any($1::bigint[]) and (w.work or l.ordered or l.unstarted) order by a.id
 `
 
 type AgentsWaitingRow struct {
-	ID   int64
-	Kind int64
-	Room int32
-	News bool
-	Work bool
+	ID        int64
+	Kind      int64
+	Room      int32
+	Ordered   bool
+	Unstarted bool
+	Work      bool
 }
 
-// AgentsWaiting is what the dispatcher must know of the agents that ask for work: how much room each has, whether there is news
-// about its leases (an order, or a grant that it has not started), and whether any task is ready at all. Agents of one kind
-// offer the same. Those for whom there is nothing are left out.
+// AgentsWaiting is what the dispatcher must know of the agents that ask for work: how much room each has, whether there are orders
+// about its leases, or grants that it has not started, and whether any task is ready at all. Agents of one kind offer the same.
+// Those for whom there is nothing are left out.
 func (q *Queries) AgentsWaiting(ctx context.Context, agents []int64) ([]AgentsWaitingRow, error) {
 	rows, err := q.db.Query(ctx, agentsWaiting, agents)
 	if err != nil {
@@ -92,7 +94,8 @@ func (q *Queries) AgentsWaiting(ctx context.Context, agents []int64) ([]AgentsWa
 			&i.ID,
 			&i.Kind,
 			&i.Room,
-			&i.News,
+			&i.Ordered,
+			&i.Unstarted,
 			&i.Work,
 		); err != nil {
 			return nil, err

@@ -14,16 +14,17 @@ select id from runs order by id desc limit 1;
 select (exists (select from tasks t where t.state = 'ready') or exists (select from leases l where l.ended_at is null))::boolean as is;
 
 -- name: AgentsWaiting :many
--- AgentsWaiting is what the dispatcher must know of the agents that ask for work: how much room each has, whether there is news
--- about its leases (an order, or a grant that it has not started), and whether any task is ready at all. Agents of one kind
--- offer the same. Those for whom there is nothing are left out.
+-- AgentsWaiting is what the dispatcher must know of the agents that ask for work: how much room each has, whether there are orders
+-- about its leases, or grants that it has not started, and whether any task is ready at all. Agents of one kind offer the same.
+-- Those for whom there is nothing are left out.
 select a.id, jsonb_hash_extended(a.offers, 0)::bigint as kind, (case when a.state = 'online' then a.capacity - l.held else 0 end)::int as room,
-       l.news, w.work
+       l.ordered, l.unstarted, w.work
   from (select exists (select from tasks t where t.state = 'ready' and t.ready_at <= otto.clock())::boolean as work) w,
        agents a,
-       lateral (select count(*)::int as held, coalesce(bool_or(l.abort_at is not null or l.started_at is null), false)::boolean as news
+       lateral (select count(*)::int as held, coalesce(bool_or(l.abort_at is not null), false)::boolean as ordered,
+                       coalesce(bool_or(l.started_at is null), false)::boolean as unstarted
                   from leases l where l.agent_id = a.id and l.ended_at is null) l
- where a.id = any(@agents::bigint[]) and (w.work or l.news) order by a.id;
+ where a.id = any(@agents::bigint[]) and (w.work or l.ordered or l.unstarted) order by a.id;
 
 -- name: AgentsAlike :many
 -- AgentsAlike groups agents by which of the first tasks that are ready they can take (1 or 0 for each kind of requirement), so
