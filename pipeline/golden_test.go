@@ -170,6 +170,8 @@ func glob(t *testing.T, pattern string) []string {
 	return paths
 }
 
+// Each file of testdata/plans is an Ottofile, the facts (see exampleFacts), and what becomes of them: diagnostics, and a plan in
+// short (plan.txt) or, if the file has one already, in full (plan.json).
 func TestPlans(t *testing.T) {
 	t.Parallel()
 	for _, path := range glob(t, "testdata/plans/*.txtar") {
@@ -187,6 +189,10 @@ func TestPlans(t *testing.T) {
 			checkOrigins(t, a, plan)
 			if hasFile(a, "origins") {
 				golden(t, path, a, "origins", originLines(plan))
+			}
+			if !hasFile(a, "plan.json") {
+				golden(t, path, a, "plan.txt", compact(t, plan))
+				return
 			}
 			bare := *plan
 			bare.Origins = nil

@@ -20,6 +20,11 @@ const (
 	noteGroup       = "a task that deploys is in the group of its environment"
 	noteOneAtOnce   = "one task of a group runs at once unless it says otherwise"
 	noteWait        = "a task waits for room in its group unless it says otherwise"
+	noteOutput      = "an output is a string unless its type is said"
+	noteShell       = "sh and bash stop at the first command that fails"
+	noteWord        = "a word of the command there"
+	noteNeed        = "a task of what is named there"
+	noteItem        = "an item of the list there"
 	noteTasksMode   = "tasks run one after the other unless the mode says otherwise"
 	noteTaskTimeout = "a task may take 1h unless it says otherwise"
 	noteOnLost      = "a task whose agent is lost is tried again unless it says otherwise"
@@ -92,14 +97,18 @@ func (l *lowering) params(f *fileDecl) {
 	for _, p := range f.params {
 		ptr := "/inputs/params/" + escape(p.name.text)
 		_, given := l.given[p.name.text]
-		for _, leaf := range leaves(ptr, l.inputs.Params[p.name.text]) {
+		for i, leaf := range leaves(ptr, l.inputs.Params[p.name.text]) {
 			switch {
 			case given:
 				l.origins.at[leaf] = Origin{Kind: originGiven}
-			case p.fallback != nil:
-				l.origins.say(leaf, p.fallback)
-			default:
+			case p.fallback == nil:
 				l.origins.fallback(leaf, originDefault, noteParam)
+			case i < len(p.fallback.items):
+				l.origins.say(leaf, p.fallback.items[i])
+			case leaf != ptr:
+				l.origins.sayAs(leaf, p.fallback, noteItem)
+			default:
+				l.origins.say(leaf, p.fallback)
 			}
 		}
 	}

@@ -8,11 +8,14 @@ func (l *lowering) task(f *fileDecl, t *taskDecl, stage *Condition, ptr string) 
 		Name: t.name.v, Base: t.base, Matrix: t.matrix, TimeoutMS: t.timeoutMS.or(defaultTaskTimeout.Milliseconds()), AllowFailure: t.allowFailure.v,
 		Always: t.always.v, OnLost: t.onLost.or(OnLostRetry), Image: t.image.v, Steps: []Step{},
 	}
-	if t.name.at != nil {
-		o.say(ptr+"/name", t.name.at)
-	}
 	if t.base == t.name.v {
 		out.Base = ""
+	}
+	switch {
+	case out.Base != "":
+		o.sayAs(ptr+"/name", t.name.at, noteMatrix)
+	case t.name.at != nil:
+		o.say(ptr+"/name", t.name.at)
 	}
 	o.sayIf(ptr+"/base", t.name.at, out.Base != "")
 	sayAll(o, ptr+"/matrix", t.matrix, t.name.at)
@@ -28,7 +31,7 @@ func (l *lowering) task(f *fileDecl, t *taskDecl, stage *Condition, ptr string) 
 			out.Outputs = map[string]string{}
 		}
 		out.Outputs[x.name] = x.typ.v
-		o.say(ptr+"/outputs/"+escape(x.name), x.typ.at)
+		o.sayOr(ptr+"/outputs/"+escape(x.name), x.typ.at, noteOutput)
 	}
 	layers := l.deploy(t, &out, ptr)
 	l.decide(t, stage, &out, ptr)
@@ -198,9 +201,7 @@ func (l *lowering) step(f *fileDecl, t *taskDecl, s *stepDecl, task *Task, taskP
 		s.shell = t.shell
 	}
 	out.Shell = s.shell.words
-	for i := range s.shell.words {
-		o.say(pointer(ptr+"/shell", i), s.shell.at)
-	}
+	s.shell.say(o, ptr+"/shell")
 	out.Env = l.env(task, field+"/env", taskPtr, s.env)
 	o.sayIf(ptr+"/dir", s.dir.at, s.dir.v != "")
 	o.sayIf(ptr+"/timeout_ms", s.timeoutMS.at, s.timeoutMS.v > 0)

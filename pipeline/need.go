@@ -99,7 +99,12 @@ func (g *graph) need(p *placed, name val[string], origins *origins) {
 		case slices.Contains(p.needs, other):
 			continue
 		}
-		origins.say(pointer(fmt.Sprintf("/stages/%d/tasks/%d/needs", p.stage, p.index), len(p.task.Needs)), name.at)
+		ptr := pointer(fmt.Sprintf("/stages/%d/tasks/%d/needs", p.stage, p.index), len(p.task.Needs))
+		if other.task.Name == name.v {
+			origins.say(ptr, name.at)
+		} else {
+			origins.sayAs(ptr, name.at, noteNeed)
+		}
 		p.needs, p.task.Needs = append(p.needs, other), append(p.task.Needs, other.task.Name)
 	}
 }

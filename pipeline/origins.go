@@ -35,6 +35,14 @@ func (o *origins) say(ptr string, n *node) {
 	o.at[ptr] = origin
 }
 
+// sayAs notes where the file says what a value is made of, and how.
+func (o *origins) sayAs(ptr string, n *node, note string) {
+	o.say(ptr, n)
+	origin := o.at[ptr]
+	origin.Note = note
+	o.at[ptr] = origin
+}
+
 // sayAll notes the place of each value below a pointer.
 func sayAll(o *origins, ptr string, v any, n *node) {
 	switch v := v.(type) {

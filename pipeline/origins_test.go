@@ -48,7 +48,7 @@ func checkOrigins(t *testing.T, a *txtar.Archive, plan *Plan) {
 			if !strings.HasPrefix(ptr, "/inputs/params/") {
 				t.Errorf("%s is said to be given", ptr)
 			}
-		case o.Note == noteExpr || o.Note == noteMatrix:
+		case o.Note != "":
 			if here := textAt(texts[o.File], o); here == "" {
 				t.Errorf("%s comes from nowhere: %+v", ptr, o)
 			}
@@ -134,7 +134,7 @@ func gives(here, ptr string, value any) bool {
 	field := ptr[strings.LastIndex(ptr, "/")+1:]
 	switch v := value.(type) {
 	case bool:
-		return strings.EqualFold(word, fmt.Sprint(v)) || word == "always"
+		return strings.EqualFold(word, fmt.Sprint(v)) || word == "always" || word == "on_failure"
 	case float64:
 		if strings.HasSuffix(field, "_ms") {
 			ms, ok := parseDuration(word)

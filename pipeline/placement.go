@@ -141,8 +141,8 @@ func (d *decoder) outputs(n *node) []outputDecl {
 	switch n.kind {
 	case listKind:
 		for _, item := range n.items {
-			if v, ok := d.str(item, "an output"); ok {
-				add(item, val[string]{"string", v.at})
+			if _, ok := d.str(item, "an output"); ok {
+				add(item, val[string]{v: outputTypes()[0]})
 			}
 		}
 	case mappingKind:
@@ -174,6 +174,24 @@ func (d *decoder) image(n *node) val[string] {
 type shellDecl struct {
 	words []string
 	at    *node
+	each  []*node // of the words, if they are a list
+	added int     // words that nobody has written
+}
+
+// say notes where the words come from.
+func (s shellDecl) say(o *origins, ptr string) {
+	for i := range s.words {
+		switch ptr := pointer(ptr, i); {
+		case i >= len(s.words)-s.added:
+			o.fallback(ptr, originConvention, noteShell)
+		case s.each != nil:
+			o.say(ptr, s.each[i])
+		case i > 0:
+			o.sayAs(ptr, s.at, noteWord)
+		default:
+			o.say(ptr, s.at)
+		}
+	}
 }
 
 // shellCommand reads a command: a text whose words are separated by spaces, or a list.
@@ -183,7 +201,7 @@ func (d *decoder) shellCommand(n *node) shellDecl {
 	case listKind:
 		for _, item := range n.items {
 			if v, ok := d.str(item, "a word of the shell"); ok {
-				out.words = append(out.words, v.v)
+				out.words, out.each = append(out.words, v.v), append(out.each, item)
 			}
 		}
 	default:
@@ -191,7 +209,9 @@ func (d *decoder) shellCommand(n *node) shellDecl {
 		if !ok {
 			return shellDecl{}
 		}
-		out.words = knownShell(strings.Fields(v.v))
+		said := strings.Fields(v.v)
+		out.words = knownShell(said)
+		out.added = len(out.words) - len(said)
 	}
 	if len(out.words) == 0 || slices.Contains(out.words, "") {
 		d.add(badShellCommand, n.at, "the shell has no command").Suggestion = `write one, as in  shell: bash  or  shell: ["python3", "-u"]`
