@@ -274,6 +274,9 @@ func encodeLease(row db.LeaseGrantsRow) (client.Lease, error) {
 	if err := json.Unmarshal(row.Spec, &lease.Spec); err != nil {
 		return lease, err
 	}
+	if err := settle(&lease.Spec, row.Spec, row.Decided); err != nil {
+		return lease, err
+	}
 	if lease.Spec.TimeoutMS <= 0 {
 		return lease, errors.New("it has no timeout")
 	}

@@ -10,7 +10,7 @@ import (
 )
 
 const planByDigest = `-- name: PlanByDigest :one
-select digest, name, body, created_at, idle_at from plans where digest = $1::text
+select digest, name, body, created_at, idle_at, rules from plans where digest = $1::text
 `
 
 // PlanByDigest reads a plan.
@@ -23,6 +23,7 @@ func (q *Queries) PlanByDigest(ctx context.Context, digest string) (Plan, error)
 		&i.Body,
 		&i.CreatedAt,
 		&i.IdleAt,
+		&i.Rules,
 	)
 	return i, err
 }
@@ -58,7 +59,7 @@ func (q *Queries) PlanNames(ctx context.Context, digests []string) ([]PlanNamesR
 }
 
 const planStore = `-- name: PlanStore :one
-select digest, name, body, created_at, idle_at from otto.plan_store($1::text, $2::json)
+select digest, name, body, created_at, idle_at, rules from otto.plan_store($1::text, $2::json)
 `
 
 type PlanStoreParams struct {
@@ -76,6 +77,7 @@ func (q *Queries) PlanStore(ctx context.Context, arg PlanStoreParams) (Plan, err
 		&i.Body,
 		&i.CreatedAt,
 		&i.IdleAt,
+		&i.Rules,
 	)
 	return i, err
 }

@@ -150,7 +150,7 @@ func (q *Queries) LeaseDeclares(ctx context.Context, arg LeaseDeclaresParams) ([
 
 const leaseGrants = `-- name: LeaseGrants :many
 select id::uuid as id, epoch::int as epoch, task_id::bigint as task_id, run_id::bigint as run_id, agent_id::bigint as agent_id, run_uuid::uuid as run_uuid,
-       project::text as project, stage::text as stage, spec::json as spec, source_digest::text as source_digest, source_bytes::bigint as source_bytes
+       project::text as project, stage::text as stage, spec::json as spec, decided::jsonb as decided, source_digest::text as source_digest, source_bytes::bigint as source_bytes
   from otto.lease_grants($1::uuid[])
 `
 
@@ -164,6 +164,7 @@ type LeaseGrantsRow struct {
 	Project      string
 	Stage        string
 	Spec         []byte
+	Decided      json.RawMessage
 	SourceDigest string
 	SourceBytes  int64
 }
@@ -188,6 +189,7 @@ func (q *Queries) LeaseGrants(ctx context.Context, leases []uuid.UUID) ([]LeaseG
 			&i.Project,
 			&i.Stage,
 			&i.Spec,
+			&i.Decided,
 			&i.SourceDigest,
 			&i.SourceBytes,
 		); err != nil {

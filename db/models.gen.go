@@ -82,6 +82,7 @@ type Plan struct {
 	Body      []byte
 	CreatedAt time.Time
 	IdleAt    *time.Time
+	Rules     json.RawMessage
 }
 
 type Project struct {
@@ -132,6 +133,8 @@ type Stage struct {
 	TasksLeft  int32
 	StartedAt  *time.Time
 	FinishedAt *time.Time
+	OnFailure  bool
+	Reached    *bool
 }
 
 type Step struct {
@@ -169,6 +172,14 @@ type Task struct {
 	ReadyAt      *time.Time
 	StartedAt    *time.Time
 	FinishedAt   *time.Time
+	NeedsLeft    *int32
+	Needed       *bool
+	Undecided    *bool
+	Decided      json.RawMessage
+	GroupProject *int64
+	GroupName    *string
+	GroupLimit   *int32
+	OnConflict   *string
 }
 
 type Token struct {

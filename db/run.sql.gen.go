@@ -362,19 +362,26 @@ func (q *Queries) RunPlan(ctx context.Context, arg RunPlanParams) (Run, error) {
 }
 
 const runReconcile = `-- name: RunReconcile :one
-select planning::int, advanced::int from otto.run_reconcile($1::text)
+select planning::int, advanced::int, deciding::int, admitting::int from otto.run_reconcile($1::text)
 `
 
 type RunReconcileRow struct {
-	Planning int32
-	Advanced int32
+	Planning  int32
+	Advanced  int32
+	Deciding  int32
+	Admitting int32
 }
 
 // RunReconcile derives all pending work from the state tables.
 func (q *Queries) RunReconcile(ctx context.Context, actor string) (RunReconcileRow, error) {
 	row := q.db.QueryRow(ctx, runReconcile, actor)
 	var i RunReconcileRow
-	err := row.Scan(&i.Planning, &i.Advanced)
+	err := row.Scan(
+		&i.Planning,
+		&i.Advanced,
+		&i.Deciding,
+		&i.Admitting,
+	)
 	return i, err
 }
 
@@ -484,7 +491,7 @@ func (q *Queries) RunsLive(ctx context.Context) ([]int64, error) {
 }
 
 const stagesOfRun = `-- name: StagesOfRun :many
-select id, run_id, index, name, mode, always, state, severity, warnings, tasks_left, started_at, finished_at from stages where run_id = $1::bigint order by index
+select id, run_id, index, name, mode, always, state, severity, warnings, tasks_left, started_at, finished_at, on_failure, reached from stages where run_id = $1::bigint order by index
 `
 
 // StagesOfRun reads a run's stages in order.
@@ -510,6 +517,8 @@ func (q *Queries) StagesOfRun(ctx context.Context, run int64) ([]Stage, error) {
 			&i.TasksLeft,
 			&i.StartedAt,
 			&i.FinishedAt,
+			&i.OnFailure,
+			&i.Reached,
 		); err != nil {
 			return nil, err
 		}

@@ -70,6 +70,59 @@ func (q *Queries) AttemptsOfTask(ctx context.Context, task int64) ([]AttemptsOfT
 	return items, nil
 }
 
+const groupPromote = `-- name: GroupPromote :one
+select late::boolean as late from otto.group_promote($1::bigint, $2::text, $3::text)
+`
+
+type GroupPromoteParams struct {
+	Project int64
+	Name    string
+	Actor   string
+}
+
+// GroupPromote gives the room in a concurrency group to those that wait; late: some of it could not be done, as somebody holds a run.
+func (q *Queries) GroupPromote(ctx context.Context, arg GroupPromoteParams) (bool, error) {
+	row := q.db.QueryRow(ctx, groupPromote, arg.Project, arg.Name, arg.Actor)
+	var late bool
+	err := row.Scan(&late)
+	return late, err
+}
+
+const groupSuperseded = `-- name: GroupSuperseded :many
+select task::bigint as task, run::bigint as run from otto.group_superseded($1::bigint, $2::text)
+`
+
+type GroupSupersededParams struct {
+	Project int64
+	Name    string
+}
+
+type GroupSupersededRow struct {
+	Task int64
+	Run  int64
+}
+
+// GroupSuperseded lists the tasks of a concurrency group that a newer run supersedes.
+func (q *Queries) GroupSuperseded(ctx context.Context, arg GroupSupersededParams) ([]GroupSupersededRow, error) {
+	rows, err := q.db.Query(ctx, groupSuperseded, arg.Project, arg.Name)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []GroupSupersededRow
+	for rows.Next() {
+		var i GroupSupersededRow
+		if err := rows.Scan(&i.Task, &i.Run); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const outputsOfRun = `-- name: OutputsOfRun :many
 select o.task_id, o.epoch, case when sum(o.bytes) over (order by o.task_id) <= $1::bigint then o.outputs end as outputs
   from tasks t join task_outputs o on o.task_id = t.id and o.epoch = t.epoch
@@ -180,7 +233,7 @@ func (q *Queries) ReportsTake(ctx context.Context, arg ReportsTakeParams) ([]Rep
 }
 
 const stepReport = `-- name: StepReport :one
-select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at from otto.step_report($1::uuid, $2::int, $3::bigint, $4::jsonb, $5::text)
+select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at, needs_left, needed, undecided, decided, group_project, group_name, group_limit, on_conflict from otto.step_report($1::uuid, $2::int, $3::bigint, $4::jsonb, $5::text)
 `
 
 type StepReportParams struct {
@@ -222,6 +275,14 @@ func (q *Queries) StepReport(ctx context.Context, arg StepReportParams) (Task, e
 		&i.ReadyAt,
 		&i.StartedAt,
 		&i.FinishedAt,
+		&i.NeedsLeft,
+		&i.Needed,
+		&i.Undecided,
+		&i.Decided,
+		&i.GroupProject,
+		&i.GroupName,
+		&i.GroupLimit,
+		&i.OnConflict,
 	)
 	return i, err
 }
@@ -302,7 +363,7 @@ func (q *Queries) StepsOfTask(ctx context.Context, task int64) ([]Step, error) {
 }
 
 const taskAbort = `-- name: TaskAbort :one
-select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at from otto.task_abort($1::bigint, $2::text, $3::text)
+select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at, needs_left, needed, undecided, decided, group_project, group_name, group_limit, on_conflict from otto.task_abort($1::bigint, $2::text, $3::text)
 `
 
 type TaskAbortParams struct {
@@ -336,12 +397,20 @@ func (q *Queries) TaskAbort(ctx context.Context, arg TaskAbortParams) (Task, err
 		&i.ReadyAt,
 		&i.StartedAt,
 		&i.FinishedAt,
+		&i.NeedsLeft,
+		&i.Needed,
+		&i.Undecided,
+		&i.Decided,
+		&i.GroupProject,
+		&i.GroupName,
+		&i.GroupLimit,
+		&i.OnConflict,
 	)
 	return i, err
 }
 
 const taskByID = `-- name: TaskByID :one
-select t.id, t.run_id, t.stage_id, t.stage_index, t.index, t.name, t.state, t.reason, t.requires, t.priority, t.always, t.allow_failure, t.epoch, t.retries, t.interrupts, t.lease_id, t.exit_code, t.ready_at, t.started_at, t.finished_at, s.name as stage, coalesce(a.name, '')::text as agent, coalesce(otto.task_waits_for(t), '')::text as waiting_for
+select t.id, t.run_id, t.stage_id, t.stage_index, t.index, t.name, t.state, t.reason, t.requires, t.priority, t.always, t.allow_failure, t.epoch, t.retries, t.interrupts, t.lease_id, t.exit_code, t.ready_at, t.started_at, t.finished_at, t.needs_left, t.needed, t.undecided, t.decided, t.group_project, t.group_name, t.group_limit, t.on_conflict, s.name as stage, coalesce(a.name, '')::text as agent, coalesce(otto.task_waits_for(t), '')::text as waiting_for
   from tasks t
   join stages s on s.id = t.stage_id
   left join leases l on l.task_id = t.id and l.epoch = t.epoch
@@ -381,6 +450,14 @@ func (q *Queries) TaskByID(ctx context.Context, task int64) (TaskByIDRow, error)
 		&i.Task.ReadyAt,
 		&i.Task.StartedAt,
 		&i.Task.FinishedAt,
+		&i.Task.NeedsLeft,
+		&i.Task.Needed,
+		&i.Task.Undecided,
+		&i.Task.Decided,
+		&i.Task.GroupProject,
+		&i.Task.GroupName,
+		&i.Task.GroupLimit,
+		&i.Task.OnConflict,
 		&i.Stage,
 		&i.Agent,
 		&i.WaitingFor,
@@ -388,8 +465,110 @@ func (q *Queries) TaskByID(ctx context.Context, task int64) (TaskByIDRow, error)
 	return i, err
 }
 
+const taskDecide = `-- name: TaskDecide :one
+select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at, needs_left, needed, undecided, decided, group_project, group_name, group_limit, on_conflict from otto.task_decide($1::bigint, $2::boolean, $3::text, $4::jsonb, $5::text)
+`
+
+type TaskDecideParams struct {
+	Task    int64
+	Runs    bool
+	Reason  *string
+	Decided json.RawMessage
+	Actor   string
+}
+
+// TaskDecide says what was decided of a blocked task: whether it runs, and the values of its variables.
+func (q *Queries) TaskDecide(ctx context.Context, arg TaskDecideParams) (Task, error) {
+	row := q.db.QueryRow(ctx, taskDecide,
+		arg.Task,
+		arg.Runs,
+		arg.Reason,
+		arg.Decided,
+		arg.Actor,
+	)
+	var i Task
+	err := row.Scan(
+		&i.ID,
+		&i.RunID,
+		&i.StageID,
+		&i.StageIndex,
+		&i.Index,
+		&i.Name,
+		&i.State,
+		&i.Reason,
+		&i.Requires,
+		&i.Priority,
+		&i.Always,
+		&i.AllowFailure,
+		&i.Epoch,
+		&i.Retries,
+		&i.Interrupts,
+		&i.LeaseID,
+		&i.ExitCode,
+		&i.ReadyAt,
+		&i.StartedAt,
+		&i.FinishedAt,
+		&i.NeedsLeft,
+		&i.Needed,
+		&i.Undecided,
+		&i.Decided,
+		&i.GroupProject,
+		&i.GroupName,
+		&i.GroupLimit,
+		&i.OnConflict,
+	)
+	return i, err
+}
+
+const taskFail = `-- name: TaskFail :one
+select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at, needs_left, needed, undecided, decided, group_project, group_name, group_limit, on_conflict from otto.task_fail($1::bigint, $2::text, $3::text)
+`
+
+type TaskFailParams struct {
+	Task   int64
+	Reason string
+	Actor  string
+}
+
+// TaskFail ends a blocked task for which nothing can be decided.
+func (q *Queries) TaskFail(ctx context.Context, arg TaskFailParams) (Task, error) {
+	row := q.db.QueryRow(ctx, taskFail, arg.Task, arg.Reason, arg.Actor)
+	var i Task
+	err := row.Scan(
+		&i.ID,
+		&i.RunID,
+		&i.StageID,
+		&i.StageIndex,
+		&i.Index,
+		&i.Name,
+		&i.State,
+		&i.Reason,
+		&i.Requires,
+		&i.Priority,
+		&i.Always,
+		&i.AllowFailure,
+		&i.Epoch,
+		&i.Retries,
+		&i.Interrupts,
+		&i.LeaseID,
+		&i.ExitCode,
+		&i.ReadyAt,
+		&i.StartedAt,
+		&i.FinishedAt,
+		&i.NeedsLeft,
+		&i.Needed,
+		&i.Undecided,
+		&i.Decided,
+		&i.GroupProject,
+		&i.GroupName,
+		&i.GroupLimit,
+		&i.OnConflict,
+	)
+	return i, err
+}
+
 const taskFinish = `-- name: TaskFinish :one
-select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at from otto.task_finish($1::uuid, $2::int, $3::bigint, $4::text, $5::int,
+select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at, needs_left, needed, undecided, decided, group_project, group_name, group_limit, on_conflict from otto.task_finish($1::uuid, $2::int, $3::bigint, $4::text, $5::int,
                                $6::text, $7::jsonb, $8::jsonb, $9::text, $10::jsonb)
 `
 
@@ -442,13 +621,21 @@ func (q *Queries) TaskFinish(ctx context.Context, arg TaskFinishParams) (Task, e
 		&i.ReadyAt,
 		&i.StartedAt,
 		&i.FinishedAt,
+		&i.NeedsLeft,
+		&i.Needed,
+		&i.Undecided,
+		&i.Decided,
+		&i.GroupProject,
+		&i.GroupName,
+		&i.GroupLimit,
+		&i.OnConflict,
 	)
 	return i, err
 }
 
 const taskGrant = `-- name: TaskGrant :many
 select id::uuid as id, epoch::int as epoch, task_id::bigint as task_id, run_id::bigint as run_id, agent_id::bigint as agent_id, run_uuid::uuid as run_uuid,
-       project::text as project, stage::text as stage, spec::json as spec, source_digest::text as source_digest, source_bytes::bigint as source_bytes
+       project::text as project, stage::text as stage, spec::json as spec, decided::jsonb as decided, source_digest::text as source_digest, source_bytes::bigint as source_bytes
   from otto.lease_grants(array(select l.id from otto.task_lease($1::bigint[], $2::text) l))
 `
 
@@ -467,6 +654,7 @@ type TaskGrantRow struct {
 	Project      string
 	Stage        string
 	Spec         []byte
+	Decided      json.RawMessage
 	SourceDigest string
 	SourceBytes  int64
 }
@@ -491,6 +679,7 @@ func (q *Queries) TaskGrant(ctx context.Context, arg TaskGrantParams) ([]TaskGra
 			&i.Project,
 			&i.Stage,
 			&i.Spec,
+			&i.Decided,
 			&i.SourceDigest,
 			&i.SourceBytes,
 		); err != nil {
@@ -505,7 +694,7 @@ func (q *Queries) TaskGrant(ctx context.Context, arg TaskGrantParams) ([]TaskGra
 }
 
 const taskInterrupt = `-- name: TaskInterrupt :one
-select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at from otto.task_interrupt($1::uuid, $2::int, $3::text, $4::text)
+select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at, needs_left, needed, undecided, decided, group_project, group_name, group_limit, on_conflict from otto.task_interrupt($1::uuid, $2::int, $3::text, $4::text)
 `
 
 type TaskInterruptParams struct {
@@ -545,6 +734,14 @@ func (q *Queries) TaskInterrupt(ctx context.Context, arg TaskInterruptParams) (T
 		&i.ReadyAt,
 		&i.StartedAt,
 		&i.FinishedAt,
+		&i.NeedsLeft,
+		&i.Needed,
+		&i.Undecided,
+		&i.Decided,
+		&i.GroupProject,
+		&i.GroupName,
+		&i.GroupLimit,
+		&i.OnConflict,
 	)
 	return i, err
 }
@@ -607,7 +804,7 @@ func (q *Queries) TaskLease(ctx context.Context, arg TaskLeaseParams) ([]Lease, 
 }
 
 const taskQuarantine = `-- name: TaskQuarantine :one
-select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at from otto.task_quarantine($1::bigint, $2::text, $3::text)
+select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at, needs_left, needed, undecided, decided, group_project, group_name, group_limit, on_conflict from otto.task_quarantine($1::bigint, $2::text, $3::text)
 `
 
 type TaskQuarantineParams struct {
@@ -641,12 +838,20 @@ func (q *Queries) TaskQuarantine(ctx context.Context, arg TaskQuarantineParams) 
 		&i.ReadyAt,
 		&i.StartedAt,
 		&i.FinishedAt,
+		&i.NeedsLeft,
+		&i.Needed,
+		&i.Undecided,
+		&i.Decided,
+		&i.GroupProject,
+		&i.GroupName,
+		&i.GroupLimit,
+		&i.OnConflict,
 	)
 	return i, err
 }
 
 const taskRelease = `-- name: TaskRelease :one
-select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at from otto.task_release($1::uuid, $2::int, $3::bigint, $4::text, $5::jsonb, $6::text)
+select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at, needs_left, needed, undecided, decided, group_project, group_name, group_limit, on_conflict from otto.task_release($1::uuid, $2::int, $3::bigint, $4::text, $5::jsonb, $6::text)
 `
 
 type TaskReleaseParams struct {
@@ -690,12 +895,20 @@ func (q *Queries) TaskRelease(ctx context.Context, arg TaskReleaseParams) (Task,
 		&i.ReadyAt,
 		&i.StartedAt,
 		&i.FinishedAt,
+		&i.NeedsLeft,
+		&i.Needed,
+		&i.Undecided,
+		&i.Decided,
+		&i.GroupProject,
+		&i.GroupName,
+		&i.GroupLimit,
+		&i.OnConflict,
 	)
 	return i, err
 }
 
 const taskStart = `-- name: TaskStart :one
-select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at from otto.task_start($1::uuid, $2::int, $3::bigint, $4::jsonb, $5::text)
+select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at, needs_left, needed, undecided, decided, group_project, group_name, group_limit, on_conflict from otto.task_start($1::uuid, $2::int, $3::bigint, $4::jsonb, $5::text)
 `
 
 type TaskStartParams struct {
@@ -737,15 +950,115 @@ func (q *Queries) TaskStart(ctx context.Context, arg TaskStartParams) (Task, err
 		&i.ReadyAt,
 		&i.StartedAt,
 		&i.FinishedAt,
+		&i.NeedsLeft,
+		&i.Needed,
+		&i.Undecided,
+		&i.Decided,
+		&i.GroupProject,
+		&i.GroupName,
+		&i.GroupLimit,
+		&i.OnConflict,
 	)
 	return i, err
+}
+
+const taskSupersede = `-- name: TaskSupersede :one
+select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at, needs_left, needed, undecided, decided, group_project, group_name, group_limit, on_conflict from otto.task_supersede($1::bigint, $2::bigint, $3::text)
+`
+
+type TaskSupersedeParams struct {
+	Task  int64
+	Run   int64
+	Actor string
+}
+
+// TaskSupersede aborts a task that a newer run supersedes.
+func (q *Queries) TaskSupersede(ctx context.Context, arg TaskSupersedeParams) (Task, error) {
+	row := q.db.QueryRow(ctx, taskSupersede, arg.Task, arg.Run, arg.Actor)
+	var i Task
+	err := row.Scan(
+		&i.ID,
+		&i.RunID,
+		&i.StageID,
+		&i.StageIndex,
+		&i.Index,
+		&i.Name,
+		&i.State,
+		&i.Reason,
+		&i.Requires,
+		&i.Priority,
+		&i.Always,
+		&i.AllowFailure,
+		&i.Epoch,
+		&i.Retries,
+		&i.Interrupts,
+		&i.LeaseID,
+		&i.ExitCode,
+		&i.ReadyAt,
+		&i.StartedAt,
+		&i.FinishedAt,
+		&i.NeedsLeft,
+		&i.Needed,
+		&i.Undecided,
+		&i.Decided,
+		&i.GroupProject,
+		&i.GroupName,
+		&i.GroupLimit,
+		&i.OnConflict,
+	)
+	return i, err
+}
+
+const taskUndecided = `-- name: TaskUndecided :many
+select t.id, t.run_id, t.name, r.state as run_state, r.severity as run_severity, pt.spec
+  from tasks t
+  join runs r on r.id = t.run_id
+  join plan_tasks pt on pt.plan_digest = r.plan_digest and pt.stage_index = t.stage_index and pt.task_index = t.index
+ where t.id = $1::bigint and t.state = 'blocked' and t.undecided
+`
+
+type TaskUndecidedRow struct {
+	ID          int64
+	RunID       int64
+	Name        string
+	RunState    string
+	RunSeverity int16
+	Spec        []byte
+}
+
+// TaskUndecided reads what is to be decided of a task; no row: it waits for no decision any more.
+func (q *Queries) TaskUndecided(ctx context.Context, task int64) ([]TaskUndecidedRow, error) {
+	rows, err := q.db.Query(ctx, taskUndecided, task)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []TaskUndecidedRow
+	for rows.Next() {
+		var i TaskUndecidedRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.RunID,
+			&i.Name,
+			&i.RunState,
+			&i.RunSeverity,
+			&i.Spec,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const tasksOfRun = `-- name: TasksOfRun :many
 with kinds as materialized (
     select k.requires, otto.agent_waited_for(k.requires) as agent
       from (select distinct x.requires from tasks x where x.run_id = $1::bigint and x.state = 'ready') k)
-select t.id, t.run_id, t.stage_id, t.stage_index, t.index, t.name, t.state, t.reason, t.requires, t.priority, t.always, t.allow_failure, t.epoch, t.retries, t.interrupts, t.lease_id, t.exit_code, t.ready_at, t.started_at, t.finished_at, s.name as stage, coalesce(a.name, '')::text as agent,
+select t.id, t.run_id, t.stage_id, t.stage_index, t.index, t.name, t.state, t.reason, t.requires, t.priority, t.always, t.allow_failure, t.epoch, t.retries, t.interrupts, t.lease_id, t.exit_code, t.ready_at, t.started_at, t.finished_at, t.needs_left, t.needed, t.undecided, t.decided, t.group_project, t.group_name, t.group_limit, t.on_conflict, s.name as stage, coalesce(a.name, '')::text as agent,
        coalesce(case when t.state = 'ready' and t.ready_at <= otto.clock() then (select k.agent from kinds k where k.requires = t.requires)
                      else otto.task_waits_for(t) end, '')::text as waiting_for
   from tasks t
@@ -795,6 +1108,14 @@ func (q *Queries) TasksOfRun(ctx context.Context, run int64) ([]TasksOfRunRow, e
 			&i.Task.ReadyAt,
 			&i.Task.StartedAt,
 			&i.Task.FinishedAt,
+			&i.Task.NeedsLeft,
+			&i.Task.Needed,
+			&i.Task.Undecided,
+			&i.Task.Decided,
+			&i.Task.GroupProject,
+			&i.Task.GroupName,
+			&i.Task.GroupLimit,
+			&i.Task.OnConflict,
 			&i.Stage,
 			&i.Agent,
 			&i.WaitingFor,

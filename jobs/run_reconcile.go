@@ -29,8 +29,8 @@ func (w *runReconcile) Work(ctx context.Context, _ *river.Job[runReconcileArgs])
 	if found.Advanced > 0 {
 		w.log.WarnContext(ctx, "stuck runs were repaired", "runs", found.Advanced)
 	}
-	if found.Planning > 0 {
-		w.log.InfoContext(ctx, "lost jobs were inserted again", "source_plan", found.Planning)
+	if found.Planning+found.Deciding+found.Admitting > 0 {
+		w.log.InfoContext(ctx, "lost jobs were inserted again", "source_plan", found.Planning, "task_decide", found.Deciding, "group", found.Admitting)
 	}
 	return nil
 }

@@ -5,7 +5,7 @@ select * from otto.task_lease(@slots::bigint[], @actor::text);
 -- name: TaskGrant :many
 -- TaskGrant is TaskLease, and reads what the agents must know of their leases: an agent waits for both.
 select id::uuid as id, epoch::int as epoch, task_id::bigint as task_id, run_id::bigint as run_id, agent_id::bigint as agent_id, run_uuid::uuid as run_uuid,
-       project::text as project, stage::text as stage, spec::json as spec, source_digest::text as source_digest, source_bytes::bigint as source_bytes
+       project::text as project, stage::text as stage, spec::json as spec, decided::jsonb as decided, source_digest::text as source_digest, source_bytes::bigint as source_bytes
   from otto.lease_grants(array(select l.id from otto.task_lease(@slots::bigint[], @actor::text) l));
 
 -- name: TaskStart :one
@@ -41,6 +41,34 @@ select * from otto.task_abort(@task::bigint, @actor::text, sqlc.narg('reason')::
 -- name: TaskQuarantine :one
 -- TaskQuarantine parks a task that cannot be read.
 select * from otto.task_quarantine(@task::bigint, @actor::text, @reason::text);
+
+-- name: TaskDecide :one
+-- TaskDecide says what was decided of a blocked task: whether it runs, and the values of its variables.
+select * from otto.task_decide(@task::bigint, @runs::boolean, sqlc.narg('reason')::text, sqlc.narg('decided')::jsonb, @actor::text);
+
+-- name: TaskFail :one
+-- TaskFail ends a blocked task for which nothing can be decided.
+select * from otto.task_fail(@task::bigint, @reason::text, @actor::text);
+
+-- name: TaskUndecided :many
+-- TaskUndecided reads what is to be decided of a task; no row: it waits for no decision any more.
+select t.id, t.run_id, t.name, r.state as run_state, r.severity as run_severity, pt.spec
+  from tasks t
+  join runs r on r.id = t.run_id
+  join plan_tasks pt on pt.plan_digest = r.plan_digest and pt.stage_index = t.stage_index and pt.task_index = t.index
+ where t.id = @task::bigint and t.state = 'blocked' and t.undecided;
+
+-- name: GroupPromote :one
+-- GroupPromote gives the room in a concurrency group to those that wait; late: some of it could not be done, as somebody holds a run.
+select late::boolean as late from otto.group_promote(@project::bigint, @name::text, @actor::text);
+
+-- name: GroupSuperseded :many
+-- GroupSuperseded lists the tasks of a concurrency group that a newer run supersedes.
+select task::bigint as task, run::bigint as run from otto.group_superseded(@project::bigint, @name::text);
+
+-- name: TaskSupersede :one
+-- TaskSupersede aborts a task that a newer run supersedes.
+select * from otto.task_supersede(@task::bigint, @run::bigint, @actor::text);
 
 -- name: TaskByID :one
 -- TaskByID reads one task with its stage, its agent and what it waits for.

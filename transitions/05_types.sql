@@ -23,3 +23,12 @@ create type otto.report as (
     lease uuid, epoch int, agent bigint, outcome text, exit_code int, reason text, steps jsonb, log jsonb, actor text,
     run_id bigint, stage_id bigint, task_id bigint, ordered boolean,  -- ordered: its end was ordered
     outputs jsonb);
+
+-- final is a task that became final and that others need, or that was in a concurrency group. Fulfilled says that who needs it may run.
+create type otto.final as (task_id bigint, fulfilled boolean, actor text);
+
+-- concurrency is a concurrency group of a project.
+create type otto.concurrency as (project bigint, name text, actor text);
+
+-- admission is what came of letting tasks into their groups, and the groups in which that was not possible now.
+create type otto.admission as (news otto.new_event[], late otto.concurrency[]);

@@ -1,6 +1,6 @@
 -- The transitions of a run.
 
--- run_create: – → pending. With a plan the run starts at once, else a job plans it from its source.
+-- run_create: – → pending. With a plan the run starts at once, or is skipped if the plan says so; else a job plans it from its source.
 create function otto.run_create(project text, source text, ottofile text, plan text, rerun_of bigint, actor text, event jsonb default null, params jsonb default null)
 returns setof runs language plpgsql security definer set search_path = public, otto, pg_temp as $$
 begin
@@ -12,24 +12,26 @@ end $$;
 create function otto.runs_create(requests jsonb)
 returns setof runs language plpgsql security definer set search_path = public, otto, pg_temp as $$
 #variable_conflict use_column
-declare wanted run_request[] := array(select w from jsonb_populate_recordset(null::run_request, requests) w); news new_event[]; made bigint[]; planned act[];
+declare wanted run_request[] := array(select w from jsonb_populate_recordset(null::run_request, requests) w); news new_event[]; made bigint[]; planned act[]; passed new_event[];
 begin
     insert into projects (name, created_at)
     select w.project, clock() from unnest(wanted) w
      where not exists (select from projects p where p.name = w.project) group by w.project order by w.project
     on conflict (name) do nothing;
     with r as (
-        insert into runs (project_id, state, source_digest, ottofile, plan_digest, rerun_of, created_by, created_at, started_at)
-        select p.id, case when w.plan is null then 'pending' else 'running' end,
-               w.source, w.ottofile, w.plan, w.rerun_of, w.actor, clock(), case when w.plan is not null then clock() end
+        insert into runs (project_id, state, reason, source_digest, ottofile, plan_digest, rerun_of, created_by, created_at, started_at, finished_at)
+        select p.id, case when w.plan is null then 'pending' when l.rules ? 'skips' then 'skipped' else 'running' end, l.rules ->> 'skips',
+               w.source, w.ottofile, w.plan, w.rerun_of, w.actor, clock(),
+               case when w.plan is not null and l.rules -> 'skips' is null then clock() end, case when l.rules ? 'skips' then clock() end
           from unnest(wanted) with ordinality w(project, source, ottofile, plan, rerun_of, actor, event, params, place)
-          join projects p on p.name = w.project order by w.place
-        returning *
+          join projects p on p.name = w.project left join plans l on l.digest = w.plan order by w.place
+        returning *, runs as self
     )
     select array_agg(row('run.created', false, r.created_by, r.id, null, null, null, null,
                      jsonb_build_object('project', p.name, 'source', r.source_digest, 'rerun_of', r.rerun_of))::new_event order by r.id),
-           array_agg(r.id), array_agg(row(r.id, r.created_by)::act order by r.id) filter (where r.plan_digest is not null)
-      into news, made, planned
+           array_agg(r.id), array_agg(row(r.id, r.created_by)::act order by r.id) filter (where r.state = 'running'),
+           array_agg(run_ended(r.self, r.created_by) order by r.id) filter (where r.state = 'skipped')
+      into news, made, planned, passed
       from r join projects p on p.id = r.project_id;
     if requests @? '$[*].* ? (@.type() == "object")' then
         insert into run_facts (run_id, event, params)
@@ -37,22 +39,26 @@ begin
          where num_nonnulls(w.event, w.params) > 0;
     end if;
 
-    perform emit(news || runs_start(planned));
+    perform emit(news || passed || runs_start(planned));
     perform enqueue('source_plan', jsonb_build_object('run', r.id)) from (select id from runs where id = any(made) and plan_digest is null order by id) r;
     return query select * from runs where id = any(made) order by id;
 end $$;
 
--- run_plan: pending → running (or final, where the plan has nothing to do). Lays out the rows of a stored plan.
+-- run_plan: pending → running (or final, where the plan has nothing to do). Lays out the rows of a stored plan. A plan that
+-- does not start: pending → skipped.
 create function otto.run_plan(run bigint, plan text, diagnostics jsonb, actor text)
 returns setof runs language plpgsql security definer set search_path = public, otto, pg_temp as $$
 #variable_conflict use_column
+declare r runs; skips text := (select p.rules ->> 'skips' from plans p where p.digest = plan);
 begin
     perform lock_run(run);
-    update runs set state = 'running', plan_digest = plan, diagnostics = run_plan.diagnostics, started_at = clock()
-     where id = run and state = 'pending';
+    update runs set state = case when skips is null then 'running' else 'skipped' end, reason = skips, plan_digest = plan, diagnostics = run_plan.diagnostics,
+           started_at = case when skips is null then clock() end, finished_at = case when skips is not null then clock() end
+     where id = run and state = 'pending'
+    returning * into r;
     if not found then perform refuse_run(run, 'plan'); end if;
 
-    perform emit(runs_start(array[row(run, actor)::act]));
+    perform emit(case when skips is null then runs_start(array[row(run, actor)::act]) else array[run_ended(r, actor)] end);
     return query select * from runs where id = run;
 end $$;
 
@@ -68,38 +74,55 @@ begin
 end $$;
 
 -- plans_lay_out inserts the stages and tasks of runs. A first stage that has tasks starts in the same breath, since nothing has
--- failed before it: to insert a row as it will be costs half of inserting and moving it. Any other beginning is runs_advance's. Internal.
+-- failed before it: to insert a row as it will be costs half of inserting and moving it. Any other beginning is runs_advance's, and
+-- that of a plan with rules. Internal.
 create function otto.plans_lay_out(started otto.act[])
 returns otto.new_event[] language plpgsql as $$
 declare news new_event[]; left_over act[]; now timestamptz := clock();
 begin
-    insert into stages (run_id, index, name, mode, always, tasks_left, state, started_at)
-    select r.id, s.n - 1, s.body ->> 'name', s.body ->> 'mode', coalesce((s.body ->> 'always')::boolean, false), t.n,
-           case when s.n = 1 and t.n > 0 then 'running' else 'waiting' end, case when s.n = 1 and t.n > 0 then now end
+    insert into stages (run_id, index, name, mode, always, on_failure, tasks_left, state, started_at)
+    select r.id, s.n - 1, s.body ->> 'name', s.body ->> 'mode', coalesce((s.body ->> 'always')::boolean, false),
+           coalesce(p.rules -> 'on_failure' @> to_jsonb(s.n - 1), false), t.n - case when p.rules ? 'tasks' then omitted_of(p.digest, s.n - 1) else 0 end,
+           case when b.begins then 'running' else 'waiting' end, case when b.begins then now end
       from unnest(started) a join runs r on r.id = a.id join plans p on p.digest = r.plan_digest
      cross join json_array_elements(p.body -> 'stages') with ordinality s(body, n)
      cross join lateral (select json_array_length(s.body -> 'tasks') as n) t
+     cross join lateral (select s.n = 1 and t.n > 0 and p.rules is null as begins) b
      order by r.id, s.n;
 
     with t as (
-        insert into tasks (run_id, stage_id, stage_index, index, name, requires, always, allow_failure, state, ready_at)
+        insert into tasks (run_id, stage_id, stage_index, index, name, requires, always, allow_failure, state, ready_at, reason, finished_at,
+                           needs_left, needed, undecided, group_project, group_name, group_limit, on_conflict)
         select r.id, s.id, t.stage_index, t.task_index, t.spec ->> 'name', coalesce(t.requires, (t.spec -> 'requires')::jsonb, '{}'),
                s.always or coalesce((t.spec ->> 'always')::boolean, false), coalesce((t.spec ->> 'allow_failure')::boolean, false),
-               case when b.begins then 'ready' else 'waiting' end, case when b.begins then now end
+               case when b.begins then 'ready' when t.rules ? 'omitted' then 'skipped' when t.rules ? 'unknown' then 'quarantined' else 'waiting' end,
+               case when b.begins then now end,
+               coalesce(t.rules ->> 'omitted', 'needs ' || (t.rules ->> 'unknown') || ', which is no task of the plan'), case when t.rules ? 'omitted' then now end,
+               case when not s.on_failure then jsonb_array_length(t.rules -> 'needs') end, (t.rules -> 'needed')::boolean, (t.rules -> 'later')::boolean,
+               case when t.rules ? 'concurrency' then r.project_id end, t.rules #>> '{concurrency,group}',
+               (t.rules #> '{concurrency,limit}')::int, t.rules #>> '{concurrency,on_conflict}'
           from unnest(started) a join runs r on r.id = a.id
           join plan_tasks t on t.plan_digest = r.plan_digest
           join stages s on s.run_id = r.id and s.index = t.stage_index
          cross join lateral (select s.state = 'running' and (s.mode <> 'linear' or t.task_index = 0) as begins) b
          order by r.id, t.stage_index, t.task_index
-        returning run_id, stage_id, id, state
+        returning run_id, stage_id, id, state, reason
     )
-    select array_agg(row('task.ready', false, a.actor, t.run_id, t.stage_id, t.id, null, null, null)::new_event order by t.id)
-      into news from t join unnest(started) a on a.id = t.run_id where t.state = 'ready';
+    select array_agg(row('task.' || t.state, t.state = 'skipped', a.actor, t.run_id, t.stage_id, t.id, null, null,
+                         case when t.state <> 'ready' then jsonb_build_object('reason', t.reason) end)::new_event order by t.id)
+      into news from t join unnest(started) a on a.id = t.run_id where t.state <> 'waiting';
     perform wake('ready');
     news := array(select row('stage.started', false, a.actor, s.run_id, s.id, null, null, null, null)::new_event
                     from unnest(started) a join stages s on s.run_id = a.id and s.index = 0 where s.state = 'running' order by a.id) || news;
     select array_agg(a) into left_over from unnest(started) a where (select s.state from stages s where s.run_id = a.id and s.index = 0) is distinct from 'running';
-    return news || runs_advance(left_over);
+    if left_over is null then return news; end if;
+    return news || needs_lay_out(left_over) || runs_advance(left_over);
+end $$;
+
+-- omitted_of counts the tasks of a stage that do not run, by the plan. Internal.
+create function otto.omitted_of(plan text, stage bigint) returns bigint language plpgsql stable as $$
+begin
+    return (select count(*) from plan_tasks t where t.plan_digest = plan and t.stage_index = stage and t.rules ? 'omitted');
 end $$;
 
 -- run_fail: pending → failed. The source cannot be planned.
@@ -158,31 +181,40 @@ begin
     return query select * from run_create(p, r.source_digest, r.ottofile, r.plan_digest, r.id, actor, f.event, f.params);
 end $$;
 
--- runs_advance follows what changed, under the runs' locks: it opens the next stage that has a task to run, passes over
--- those before it, and ends a run after the last. It may be called at any time; what is up to date stays as it is. Internal.
+-- runs_advance follows what changed, under the runs' locks: where all stages before one are final it opens that or, if it has no
+-- task to run, the next that has, and passes over those between; after the last it ends the run. It may be called at any time;
+-- what is up to date stays as it is. Internal.
 create function otto.runs_advance(acts otto.act[])
 returns otto.new_event[] language plpgsql as $$
 declare crossings crossing[];
 begin
     if acts is null then return '{}'; end if;
     crossings := array(
-        select row(r.id, b.go, n.id, n.index, a.actor)::crossing
-          from unnest(acts) a join runs r on r.id = a.id,
-               lateral (select min(s.index) as index from stages s where s.run_id = r.id and s.state = 'waiting') f,
-               lateral (select continues(severity_before(r.id, f.index)) as go) b
+        select row(r.id, n.go, n.id, n.index, a.actor)::crossing
+          from unnest(acts) a join runs r on r.id = a.id
+          left join lateral (select s.state, s.reached from stages s where s.run_id = r.id and s.finished_at is null order by s.index limit 1) f on true
           left join lateral (
-               select s.id, s.index from stages s
-                where s.run_id = r.id and s.state = 'waiting'
-                  and exists (select from tasks t where t.run_id = r.id and t.stage_index = s.index and (b.go or t.always))
+               select s.id, s.index, g.go
+                 from (select s.*, max(s.severity) filter (where s.finished_at is not null)
+                              over (order by s.index rows between unbounded preceding and 1 preceding) as before from stages s where s.run_id = r.id) s
+                cross join lateral (select stage_goes_on(s.on_failure, coalesce(s.before, 0::smallint), r.state) as go) g
+                where f.state is not null and s.finished_at is null
+                  and exists (select from tasks t where t.run_id = r.id and t.stage_index = s.index and t.state <> 'skipped'
+                                 and (g.go or t.needs_left is not null or (t.always and not s.on_failure)))
                 order by s.index limit 1) n on true
          where r.state not in ('succeeded', 'unstable', 'failed', 'aborted', 'skipped')
-           and (select s.id from stages s where s.run_id = r.id and s.state = 'running' limit 1) is null
+           and coalesce(f.reached, f.state = 'running', false) is false
          order by r.id);
     if cardinality(crossings) = 0 then return '{}'; end if;
     return stages_pass(crossings)
         || stages_start(array(select c from unnest(crossings) c where c.stage_id is not null))
         || runs_end(array(select c from unnest(crossings) c where c.stage_id is null));
 end $$;
+
+-- stage_goes_on says whether what is not marked always runs in a stage, after the worst outcome before it.
+create function otto.stage_goes_on(on_failure boolean, before smallint, run_state text) returns boolean language sql immutable as $$
+    select case when on_failure then before = 4 and run_state <> 'aborting' else before <= 2 end
+$$;
 
 -- runs_end: any state → the worst outcome of the stages. Internal, under the runs' locks.
 create function otto.runs_end(crossings otto.crossing[])

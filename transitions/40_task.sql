@@ -1,21 +1,29 @@
 -- The transitions of a task.
 
--- tasks_ready: waiting → ready. Internal: a stage that starts, or the task before it, makes a task ready.
+-- tasks_ready: waiting → ready. Internal: a stage that starts, the task before it, or what it needs makes a task ready. One that
+-- has something to be decided: waiting → blocked; and one of a concurrency group asks for its place there.
 create function otto.tasks_ready(acts otto.act[])
 returns otto.new_event[] language plpgsql as $$
-declare news new_event[];
+declare news new_event[]; undecided bigint[]; n int;
 begin
     if acts is null then return '{}'; end if;
     with u as (
-        update tasks t set state = 'ready', ready_at = clock() from unnest(acts) a where t.id = a.id and t.state = 'waiting'
-        returning t.run_id, t.stage_id, t.id, a.actor
+        update tasks t set state = case when t.undecided then 'blocked' else 'ready' end, reason = case when t.undecided then 'condition' end,
+               ready_at = case when t.undecided then null else clock() end
+          from unnest(acts) a where t.id = a.id and t.state = 'waiting' and (t.group_name is null or t.undecided)
+        returning t.run_id, t.stage_id, t.id, t.state, t.reason, a.actor
     )
-    select array_agg(row('task.ready', false, u.actor, u.run_id, u.stage_id, u.id, null, null, null)::new_event order by u.id) into news from u;
+    select array_agg(row('task.' || u.state, false, u.actor, u.run_id, u.stage_id, u.id, null, null,
+                         case when u.state = 'blocked' then jsonb_build_object('reason', u.reason) end)::new_event order by u.id),
+           array_agg(u.id order by u.id) filter (where u.state = 'blocked'), count(*)
+      into news, undecided, n from u;
     perform wake('ready');
+    if undecided is not null then perform enqueue('task_decide', jsonb_build_object('task', i)) from unnest(undecided) i; end if;
+    if n < cardinality(acts) then return coalesce(news, '{}') || groups_enter(acts); end if;
     return news;
 end $$;
 
--- tasks_skip: waiting → skipped. Internal.
+-- tasks_skip: waiting → skipped. Internal: who calls it settles them.
 create function otto.tasks_skip(acts otto.act[])
 returns otto.new_event[] language plpgsql as $$
 declare news new_event[];
@@ -229,7 +237,7 @@ end $$;
 -- tasks_end: any active state → final, or → ready when a failure is to be retried. Internal, under the runs' locks.
 create function otto.tasks_end(endings otto.ending[])
 returns otto.new_event[] language plpgsql as $$
-declare retried ending[]; finals ending[]; news new_event[]; stopping act[]; counted settled[];
+declare retried ending[]; finals ending[]; news new_event[]; stopping act[]; counted settled[]; ended final[];
 begin
     select array_agg(e) filter (where d.delay is not null), array_agg(e) filter (where d.delay is null) into retried, finals
       from unnest(endings) e,
@@ -246,9 +254,10 @@ begin
     select array_agg(row('task.' || y.state, true, y.actor, y.run_id, y.stage_id, y.id, y.epoch, null,
                          jsonb_build_object('exit_code', y.exit_code, 'reason', y.reason, 'forgiven', nullif(y.forgiven, false)))::new_event order by y.id),
            array_agg(distinct row(y.stage_id, y.actor)::act) filter (where y.effective >= severity('aborted') and not y.ordered),
-           array_agg(row(y.stage_id, 1, y.effective, y.forgiven, y.actor)::settled)
-      into news, stopping, counted from y;
-    return news || tasks_again(retried, 'task.retrying') || siblings_abort(stopping) || stages_settle(settled_sum(counted));
+           array_agg(row(y.stage_id, 1, y.effective, y.forgiven, y.actor)::settled),
+           array_agg(row(y.id, y.effective < severity('aborted'), y.actor)::final order by y.id) filter (where y.needed or y.group_name is not null)
+      into news, stopping, counted, ended from y;
+    return news || tasks_again(retried, 'task.retrying') || siblings_abort(stopping) || tasks_settle(settled_sum(counted), ended);
 end $$;
 
 -- settled_sum adds up what was settled of each stage. Internal.
@@ -298,7 +307,8 @@ begin
     select * into t from tasks where id = e.task_id;
     select * into r from runs where id = t.run_id;
     select spec -> 'retries' into p from plan_tasks where plan_digest = r.plan_digest and stage_index = t.stage_index and task_index = t.index;
-    if p is null or r.state = 'aborting' or t.retries >= (p ->> 'limit')::int then return null; end if;
+    -- What was never given to an agent has nothing to try again.
+    if p is null or t.epoch = 0 or r.state = 'aborting' or t.retries >= (p ->> 'limit')::int then return null; end if;
     if not coalesce(p -> 'on', '[]')::jsonb ? what
        and not coalesce(coalesce(p -> 'exit', '[]')::jsonb @> to_jsonb(e.exit_code), false) then return null; end if;
     return make_interval(secs => coalesce((p ->> 'delay_ms')::bigint, 0) / 1000.0);

@@ -5,15 +5,15 @@
 create function otto.tasks_abort(run bigint, stage bigint, spare_none boolean, reason text, actor text)
 returns otto.new_event[] language plpgsql as $$
 #variable_conflict use_column
-declare stopped bigint[]; cut report[]; told bigint[]; news new_event[];
+declare stopped bigint[]; cut report[]; told bigint[]; news new_event[]; ended final[];
 begin
     with s as (
         update tasks set state = 'aborted', reason = tasks_abort.reason, lease_id = null, finished_at = clock()
          where run_id = run and (stage is null or stage_id = stage) and (spare_none or not always)
            and state in ('waiting', 'blocked', 'ready', 'scheduled', 'provisioning', 'quarantined')
-        returning id
+        returning id, needed, group_name
     )
-    select array_agg(id order by id) into stopped from s;
+    select array_agg(id order by id), array_agg(row(id, false, actor)::final order by id) filter (where needed or group_name is not null) into stopped, ended from s;
     -- In the order in which heartbeats lock them.
     perform from tasks t join leases l on l.task_id = t.id and l.ended_at is null
       where t.run_id = run and (stage is null or t.stage_id = stage) order by l.id for no key update of l;
@@ -37,7 +37,7 @@ begin
                    from tasks t where t.id = any(told) order by t.id)
         || array(select row('task.aborted', true, actor, t.run_id, t.stage_id, t.id, null, null, jsonb_build_object('reason', t.reason))::new_event
                    from tasks t where t.id = any(stopped) order by t.id)
-        || stages_settle(array(select row(t.stage_id, count(*), severity('aborted'), false, actor)::settled from tasks t where t.id = any(stopped) group by t.stage_id));
+        || tasks_settle(array(select row(t.stage_id, count(*), severity('aborted'), false, actor)::settled from tasks t where t.id = any(stopped) group by t.stage_id), ended);
 end $$;
 
 -- task_abort: one task is stopped: at once if it has not started, else by its agent.
@@ -162,5 +162,7 @@ begin
     t.reason := task_quarantine.reason;
     perform emit(attempt_close(t, 'aborted', null, actor)
         || row('task.quarantined', false, actor, t.run_id, t.stage_id, t.id, t.epoch, null, jsonb_build_object('reason', task_quarantine.reason))::new_event);
-    return query update tasks set state = 'quarantined', reason = task_quarantine.reason, lease_id = null where id = task returning *;
+    update tasks set state = 'quarantined', reason = task_quarantine.reason, lease_id = null where id = task;
+    if t.group_name is not null then perform emit(groups_admit(array[row(t.group_project, t.group_name, actor)::concurrency])); end if;
+    return query select * from tasks where id = task;
 end $$;

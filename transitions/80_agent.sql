@@ -120,6 +120,7 @@ declare was text;
 begin
     perform from leases where agent_id = agent and ended_at is null limit 1;
     if not found then return; end if;
+    perform set_config('otto.runs_in_order', 'on', true);
     update agents set state = 'offline' where id = agent and state <> 'disabled';
     perform lease_lose(l, actor)
        from (select * from leases where agent_id = agent

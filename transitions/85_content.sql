@@ -37,10 +37,10 @@ begin
     values (plan_store.digest, coalesce(plan_store.body ->> 'name', ''), plan_store.body, clock(), clock())
     on conflict (digest) do nothing;
     if found then
-        insert into plan_tasks (plan_digest, stage_index, task_index, spec, requires)
-        select plan_store.digest, s.n - 1, t.n - 1, t.spec, task_requires(t.spec)
-          from json_array_elements(plan_store.body -> 'stages') with ordinality s(stage, n),
-               json_array_elements(s.stage -> 'tasks') with ordinality t(spec, n);
+        insert into plan_tasks (plan_digest, stage_index, task_index, spec, requires, rules)
+        select plan_store.digest, t.stage, t.task, t.spec, task_requires(t.spec), task_rules(t.spec, t.spec ->> 'name', names.needs)
+          from plan_needs(plan_store.body) names(needs), plan_specs(plan_store.body) t;
+        update plans p set rules = r.rules from plan_rules(plan_store.digest, plan_store.body) r(rules) where p.digest = plan_store.digest and r.rules is not null;
     end if;
     return query select * from plans where digest = plan_store.digest;
 end $$;
@@ -55,4 +55,49 @@ begin
         return null;
     end if;
     return coalesce((spec -> 'requires')::jsonb, '{}') || '{"otto.protocol": "task-2"}';
+end $$;
+
+-- plan_specs are the tasks of a plan, each at its place. Internal.
+create function otto.plan_specs(body json) returns table (stage int, task int, spec json) language plpgsql immutable as $$
+begin
+    return query select s.n::int - 1, t.n::int - 1, t.spec
+      from json_array_elements(body -> 'stages') with ordinality s(stage, n), json_array_elements(s.stage -> 'tasks') with ordinality t(spec, n);
+end $$;
+
+-- plan_needs answers, where tasks have needs, {places: {name: [[stage, task], …]}, needed: {name: true}}; else null. Internal.
+create function otto.plan_needs(body json) returns jsonb language plpgsql immutable as $$
+begin
+    perform from plan_specs(body) t where json_array_length(t.spec -> 'needs') > 0 limit 1;
+    if not found then return null; end if;
+    return jsonb_build_object(
+        'places', (select jsonb_object_agg(p.name, p.places)
+                     from (select t.spec ->> 'name' as name, jsonb_agg(jsonb_build_array(t.stage, t.task)) as places from plan_specs(body) t group by 1) p),
+        'needed', (select jsonb_object_agg(distinct n.name, true) from plan_specs(body) t, json_array_elements_text(t.spec -> 'needs') n(name)));
+end $$;
+
+-- task_rules is what the state machine must know of a task's spec beside what each has; null for most. What the task needs is
+-- kept by place. A need that no task of the plan has the name of is kept as unknown. Internal.
+create function otto.task_rules(spec json, name text, needs jsonb) returns jsonb language plpgsql immutable as $$
+declare own json := spec -> 'needs';
+begin
+    if nullif(spec ->> 'omitted', '') is not null then return jsonb_build_object('omitted', spec ->> 'omitted'); end if;
+    return nullif(jsonb_strip_nulls(jsonb_build_object(
+        'needs', case when json_typeof(own) = 'array' then (
+            select coalesce(jsonb_agg(distinct p.place), '[]') from json_array_elements_text(own) n(name), jsonb_array_elements(needs -> 'places' -> n.name) p(place)
+             where n.name <> task_rules.name) end,
+        'unknown', case when json_typeof(own) = 'array' then (
+            select min(n.name) from json_array_elements_text(own) n(name) where needs -> 'places' -> n.name is null) end,
+        'needed', needs -> 'needed' -> name,
+        'later', case when json_array_length(spec -> 'later') > 0 then true end,
+        'concurrency', spec -> 'concurrency')), '{}');
+end $$;
+
+-- plan_rules is what it must know of a whole plan: why runs of it do not start, which stages run on failure, and whether tasks
+-- have rules. Null where there is none of it: then runs are laid out the short way. Internal.
+create function otto.plan_rules(plan text, body json) returns jsonb language plpgsql stable as $$
+begin
+    return nullif(jsonb_strip_nulls(jsonb_build_object(
+        'skips', case when body #>> '{trigger,starts}' = 'false' then coalesce(nullif(body #>> '{trigger,reason}', ''), 'its event starts nothing') end,
+        'on_failure', (select jsonb_agg(s.n - 1) from json_array_elements(body -> 'stages') with ordinality s(stage, n) where (s.stage ->> 'on_failure')::boolean),
+        'tasks', (select true from plan_tasks t where t.plan_digest = plan and t.rules is not null limit 1))), '{}');
 end $$;

@@ -2,9 +2,10 @@
 
 -- run_reconcile derives all pending work from the state tables alone. It makes an emptied job table harmless.
 create function otto.run_reconcile(actor text)
-returns table (planning int, advanced int) language plpgsql security definer set search_path = public, otto, pg_temp as $$
+returns table (planning int, advanced int, deciding int, admitting int) language plpgsql security definer set search_path = public, otto, pg_temp as $$
 declare to_plan bigint[]; to_advance bigint[];
 begin
+    perform set_config('otto.runs_in_order', 'on', true);
     to_plan := array(select r.id from runs r where r.state = 'pending' and r.plan_digest is null and r.created_at < clock() - interval '5 seconds'
                         and not job_waits('source_plan', jsonb_build_object('run', r.id)));
     perform enqueue('source_plan', jsonb_build_object('run', i)) from unnest(to_plan) i;
@@ -13,7 +14,37 @@ begin
     perform log_give_up(actor);
     perform agents_forget(actor);
     delete from idempotency where (principal, key) in (select i.principal, i.key from idempotency i where i.created_at < clock() - interval '1 day' limit 10000);
-    return query select cardinality(to_plan), cardinality(to_advance);
+    return query select cardinality(to_plan), cardinality(to_advance), decisions_find(), groups_find();
+end $$;
+
+-- decisions_find inserts the jobs anew that decide blocked tasks, where they are lost; it answers how many. Internal.
+create function otto.decisions_find() returns int language plpgsql as $$
+declare lost bigint[];
+begin
+    lost := array(
+        select t.id from tasks t
+         where t.state = 'blocked' and t.undecided and not exists (
+               select from river.river_job j where j.kind = 'task_decide' and (j.args ->> 'task')::bigint = t.id and job_lives(j.state::text, j.attempted_at))
+         order by t.id limit 1000);
+    perform enqueue('task_decide', jsonb_build_object('task', i)) from unnest(lost) i;
+    return cardinality(lost);
+end $$;
+
+-- groups_find inserts the jobs anew that go on with concurrency groups, where one could go on; it answers how many. Internal.
+create function otto.groups_find() returns int language plpgsql as $$
+declare n int;
+begin
+    with groups as materialized (
+        select t.group_project as project, t.group_name as name, bool_or(t.on_conflict = 'skip') as skips from tasks t
+         where t.state = 'blocked' and t.group_name is not null and t.undecided is not true group by 1, 2
+    ), due as materialized (
+        select k.kind, jsonb_build_object('project', g.project, 'group', g.name) as args
+          from groups g, lateral (values ('group_promote', g.skips or exists (select from group_fits(g.project, g.name))),
+                                         ('group_supersede', exists (select from group_superseded(g.project, g.name)))) k(kind, due)
+         where k.due
+    )
+    select count(enqueue(d.kind, d.args)) into n from due d where not job_waits(d.kind, d.args);
+    return n;
 end $$;
 
 -- job_waits says whether such a job is still to be worked. One that has been running for over a minute does not count: its
@@ -21,9 +52,13 @@ end $$;
 create function otto.job_waits(kind text, args jsonb) returns boolean
 language plpgsql stable as $$
 begin
-    return exists (select from river.river_job j where j.kind = job_waits.kind and j.args @> job_waits.args
-                      and j.state not in ('completed', 'cancelled', 'discarded')
-                      and not (j.state = 'running' and j.attempted_at < now() - interval '1 minute'));
+    return exists (select from river.river_job j where j.kind = job_waits.kind and j.args @> job_waits.args and job_lives(j.state::text, j.attempted_at));
+end $$;
+
+-- job_lives says so of one job's row.
+create function otto.job_lives(state text, attempted_at timestamptz) returns boolean language plpgsql stable as $$
+begin
+    return state not in ('completed', 'cancelled', 'discarded') and not (state = 'running' and attempted_at < now() - interval '1 minute');
 end $$;
 
 -- run_is_stuck says whether a run has nothing that could move it. No transition leaves one so; this is the proof.
@@ -43,9 +78,13 @@ begin
     if not run_is_stuck(run) then return; end if;
     update stages s set tasks_left = (select count(*) from tasks t where t.run_id = run and t.stage_index = s.index and t.finished_at is null)
      where s.run_id = run and s.state in ('waiting', 'running');
+    update tasks t set needs_left = (select count(*) from task_edges e join tasks n on n.id = e.need_id where e.task_id = t.id and n.finished_at is null)
+     where t.run_id = run and t.state = 'waiting' and t.needs_left is not null;
     perform emit(row('run.repaired', false, actor, run, null, null, null, null, null)::new_event
+                 || tasks_begin(array(select row(t.id, actor)::act from tasks t where t.run_id = run and t.state = 'waiting' and t.needs_left = 0 order by t.id))
                  || stages_settle(array(select row(s.id, 0, s.severity, false, actor)::settled from stages s where s.run_id = run and s.state = 'running' order by s.index))
                  || runs_advance(array[row(run, actor)::act]));
+    if run_is_stuck(run) then perform task_quarantine(t.id, actor, 'what it needs cannot end') from tasks t where t.run_id = run and t.state = 'waiting' and t.needs_left > 0; end if;
 end $$;
 
 -- partition_maintain makes the daily partitions of events and log chunks ahead of time, and drops emptied ones of log

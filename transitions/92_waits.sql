@@ -5,15 +5,31 @@ begin
     if t.state = 'quarantined' then return 'a person: ' || coalesce(t.reason, ''); end if;
     if t.state = 'scheduled' then
         return (select 'agent ' || a.name || ' to start it' from leases l join agents a on a.id = l.agent_id where l.id = t.lease_id);
+    elsif t.state = 'waiting' and t.needs_left > 0 then
+        return (select 'the task' || case when count(*) > 1 then 's' else '' end || ' it needs: ' || string_agg(n.name, ', ' order by n.id)
+                  from task_edges e join tasks n on n.id = e.need_id where e.task_id = t.id and n.finished_at is null);
     elsif t.state = 'waiting' then
-        return coalesce((select 'stage ' || s.name from stages s where s.run_id = t.run_id and s.state = 'running' and s.index < t.stage_index order by s.index limit 1),
+        return coalesce((select 'stage ' || s.name from stages s where s.run_id = t.run_id and s.finished_at is null and s.index < t.stage_index order by s.index limit 1),
                         'the tasks before it');
+    elsif t.state = 'blocked' then
+        return case when t.undecided then 'its condition to be decided' else group_waited_for(t) end;
     elsif t.state <> 'ready' then
         return null;
     elsif t.ready_at > clock() then
         return 'the delay before its next attempt, until ' || to_char(t.ready_at at time zone 'utc', 'HH24:MI:SS') || ' UTC';
     end if;
     return agent_waited_for(t.requires);
+end $$;
+
+-- group_waited_for says in a sentence who holds the concurrency group that a task waits for.
+create function otto.group_waited_for(t tasks) returns text
+language plpgsql stable security definer set search_path = public, otto, pg_temp as $$
+declare holders text := (
+    select string_agg(format('%s of run %s', h.name, h.run_id), ', ' order by h.run_id, h.id)
+      from (select * from tasks h where h.group_project = t.group_project and h.group_name = t.group_name and h.state in ('ready', 'scheduled', 'provisioning', 'running')
+             order by h.run_id, h.id limit 5) h);
+begin
+    return 'concurrency group ' || t.group_name || coalesce(': ' || holders || ' holds it', ' to be counted');
 end $$;
 
 -- agent_waited_for says in a sentence which agent ready tasks with such requirements wait for. It looks at all agents, so

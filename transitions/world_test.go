@@ -58,16 +58,36 @@ func (w *world) agent(offers string) int64 {
 // plan stores the plan of an Ottofile and gives its digest.
 func (w *world) plan(ottofile string) string {
 	w.t.Helper()
+	return w.planWith(ottofile, func(*pipeline.Plan) {})
+}
+
+// planWith stores it with a change.
+func (w *world) planWith(ottofile string, change func(*pipeline.Plan)) string {
+	w.t.Helper()
 	p, ds := pipeline.Compile(pipeline.File{Name: "Ottofile.yaml", Data: []byte(ottofile)}, pipeline.Facts{})
 	if ds.HasErrors() {
 		w.t.Fatal(ds)
 	}
+	change(p)
 	body, digest, err := p.Encode()
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	must[db.Plan](w.t)(w.q.PlanStore(w.ctx(), db.PlanStoreParams{Digest: digest, Body: body}))
 	return digest
+}
+
+// change is planWith's for tasks, by their names.
+func change(tasks map[string]func(*pipeline.Task)) func(*pipeline.Plan) {
+	return func(p *pipeline.Plan) {
+		for i := range p.Stages {
+			for j := range p.Stages[i].Tasks {
+				if f := tasks[p.Stages[i].Tasks[j].Name]; f != nil {
+					f(&p.Stages[i].Tasks[j])
+				}
+			}
+		}
+	}
 }
 
 // run starts a run of an Ottofile.
