@@ -17,7 +17,8 @@ type DB interface {
 	Query(ctx context.Context, query string, args ...any) (pgx.Rows, error)
 }
 
-// States are those of a run, its stages, tasks and steps, by what they are: "task 7" → "running attempt 2".
+// States are those of a run, its stages, tasks and steps, by what they are: "task 7" → "running attempt 2". A task that has
+// not been given to an agent says why it is where it is: "task 8" → "blocked attempt 0 (condition)".
 type States map[string]string
 
 // Difference says where the rows of a run and the replay of its events differ, a line for each; empty if nowhere.
@@ -50,7 +51,7 @@ func Rows(ctx context.Context, db DB, run int64) (States, error) {
 	return pairs(ctx, db, `
 		select 'run', state from runs where id = $1
 		union all select 'stage ' || id, state from stages where run_id = $1
-		union all select 'task ' || id, state || ' attempt ' || epoch from tasks where run_id = $1
+		union all select 'task ' || id, concat(state, ' attempt ', epoch, case when state in ('blocked', 'skipped', 'quarantined') then ' (' || reason || ')' end) from tasks where run_id = $1
 		union all select format('step %s %s.%s', s.task_id, s.epoch, s.index), s.state from steps s join tasks t on t.id = s.task_id where t.run_id = $1`, run)
 }
 
@@ -79,6 +80,7 @@ type event struct {
 	epoch       int
 	step        int
 	steps       int
+	reason      string
 }
 
 // Events replays the events, in the order in which readers get them.
@@ -88,7 +90,8 @@ func Events(ctx context.Context, db DB, run int64) (States, error) {
 		return nil, err
 	}
 	rows, err := db.Query(ctx, `
-		select e.kind, coalesce(e.stage_id, 0), coalesce(e.task_id, 0), coalesce(e.epoch, 0), coalesce(e.step, 0), coalesce(json_array_length(p.spec -> 'steps'), 0)
+		select e.kind, coalesce(e.stage_id, 0), coalesce(e.task_id, 0), coalesce(e.epoch, 0), coalesce(e.step, 0), coalesce(json_array_length(p.spec -> 'steps'), 0),
+		       coalesce(' (' || (e.data ->> 'reason') || ')', '')
 		  from events e join runs r on r.id = e.run_id left join tasks t on t.id = e.task_id
 		  left join plan_tasks p on p.plan_digest = r.plan_digest and p.stage_index = t.stage_index and p.task_index = t.index
 		 where e.run_id = $1 order by e.tx, e.id`, run)
@@ -97,7 +100,7 @@ func Events(ctx context.Context, db DB, run int64) (States, error) {
 	}
 	out, attempts := States{}, map[int64]int{}
 	var e event
-	_, err = pgx.ForEachRow(rows, []any{&e.kind, &e.stage, &e.task, &e.epoch, &e.step, &e.steps}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&e.kind, &e.stage, &e.task, &e.epoch, &e.step, &e.steps, &e.reason}, func() error {
 		out.apply(e, planned, attempts)
 		return nil
 	})
@@ -111,7 +114,7 @@ func (s States) apply(e event, planned States, attempts map[int64]int) {
 	case "run.planned":
 		maps.Copy(s, planned)
 		return
-	case "run.repaired", "task.aborting", "task.interrupted", "task.revoked", "log.truncated":
+	case "run.repaired", "task.decided", "task.aborting", "task.interrupted", "task.revoked", "log.truncated":
 		return
 	}
 	switch state {
@@ -136,7 +139,11 @@ func (s States) apply(e event, planned States, attempts map[int64]int) {
 				s[fmt.Sprintf("step %d %d.%d", e.task, e.epoch, i)] = "waiting"
 			}
 		}
-		s[fmt.Sprint("task ", e.task)] = fmt.Sprint(state, " attempt ", attempts[e.task])
+		why := ""
+		if state == "blocked" || state == "skipped" || state == "quarantined" {
+			why = e.reason
+		}
+		s[fmt.Sprint("task ", e.task)] = fmt.Sprint(state, " attempt ", attempts[e.task], why)
 	case "step":
 		s[fmt.Sprintf("step %d %d.%d", e.task, e.epoch, e.step)] = state
 	}
