@@ -37,6 +37,7 @@ func TestModel(t *testing.T) {
 		rt.Repeat(map[string]func(*rapid.T){
 			"": m.compare, "create": m.create, "rerun": m.rerun, "lease": m.lease, "start": m.start, "finish": m.finish, "Finish": m.finish,
 			"release": m.release, "interrupt": m.interrupt, "abort_run": m.abortRun, "abort_task": m.abortTask, "clock": m.clock,
+			"decide": m.decideOne, "Decide": m.decideOne, "supersede": m.supersedeAll,
 		})
 	})
 }
@@ -45,7 +46,7 @@ func TestModel(t *testing.T) {
 func (m *machine) compare(t *rapid.T) {
 	for _, r := range m.runs {
 		if got := m.rowsOf(r.id); got != r.String() {
-			t.Fatalf("run %d\nthe rows are\n%s\nthe model says\n%s\nof\n%s", r.id, got, r, r.plan.ottofile())
+			t.Fatalf("run %d\nthe rows are\n%s\nthe model says\n%s\nof\n%s", r.id, got, r, r.plan)
 		}
 	}
 }
@@ -88,23 +89,46 @@ func (m *machine) create(t *rapid.T) {
 		t.Skip("enough runs")
 	}
 	p := drawPlan(t)
-	m.add(p, m.runPlan(m.world.plan(p.ottofile())))
+	m.add(p, m.runPlan(m.world.planWith(p.ottofile(), p.change)))
 }
 
 // add is run_create with a plan, in the model.
 func (m *machine) add(p modelPlan, id int64) {
-	r := &modelRun{id: id, state: "running", plan: p}
+	r := &modelRun{id: id, state: "running", plan: p, machine: m}
 	ids := must[[]db.TasksOfRunRow](m.t)(m.q.TasksOfRun(m.ctx(), id))
+	byName := map[string]*modelTask{}
+	var free []*modelTask
 	for _, sp := range p {
 		s := &modelStage{modelStagePlan: sp, run: r, state: "waiting"}
 		for _, tp := range sp.tasks {
-			s.tasks = append(s.tasks, &modelTask{modelTaskPlan: tp, id: ids[0].Task.ID, stage: s, state: "waiting"})
-			ids = ids[1:]
+			t := &modelTask{modelTaskPlan: tp, id: ids[0].Task.ID, stage: s, state: "waiting", needsLeft: -1, undecided: tp.later}
+			t.always = t.always || s.always
+			ids, byName[t.name] = ids[1:], t
+			s.tasks = append(s.tasks, t)
+			if s.left++; t.omitted {
+				t.state, t.undecided, t.group.Group = "skipped", false, ""
+				s.left--
+				continue
+			}
+			if t.needs == nil || s.onFailure {
+				continue
+			}
+			t.needsLeft = 0
+			for _, name := range t.needs {
+				if need := byName[name]; !need.omitted {
+					t.needsLeft++
+					need.neededBy = append(need.neededBy, t)
+				}
+			}
+			if t.needsLeft == 0 {
+				free = append(free, t)
+			}
 		}
 		r.stages = append(r.stages, s)
 	}
-	r.advance(m.now)
 	m.runs = append(m.runs, r)
+	begin(free, m.now)
+	r.advance(m.now)
 }
 
 func (m *machine) rerun(t *rapid.T) {
@@ -244,6 +268,77 @@ func (m *machine) abortTask(t *rapid.T) {
 	default:
 		task.abandon("aborted")
 		task.finished("aborted", "", true, m.now)
+	}
+}
+
+// decideOne is the job that decides, or finds that it cannot.
+func (m *machine) decideOne(t *rapid.T) {
+	var blocked, all []*modelTask
+	for _, r := range m.runs {
+		for _, s := range r.stages {
+			all = append(all, s.tasks...)
+			for _, task := range s.tasks {
+				if task.state == "blocked" {
+					blocked = append(blocked, task)
+				}
+			}
+		}
+	}
+	if len(blocked) == 0 || rapid.IntRange(0, 5).Draw(t, "any task") == 5 {
+		blocked = all
+	}
+	if len(blocked) == 0 {
+		t.Skip("no task")
+	}
+	task, how := one(t, "task", blocked), rapid.SampledFrom([]string{"runs", "runs", "does not", "fails"}).Draw(t, "how")
+	var err error
+	if how == "fails" {
+		_, err = m.q.TaskFail(m.ctx(), db.TaskFailParams{Task: task.id, Reason: "r", Actor: "t"})
+	} else {
+		_, err = m.decide(task.id, how == "runs", "r", "{}")
+	}
+	holds := task.state == "blocked" && task.undecided
+	refused(t, "decide", err, fencedUnless(holds))
+	switch {
+	case !holds:
+	case how == "runs":
+		task.undecided, task.state = false, "waiting"
+		enter([]*modelTask{task}, m.now)
+	case how == "does not":
+		task.undecided, task.state = false, "skipped"
+		endAll([]modelEnd{{task: task, fulfilled: true}}, m.now)
+	default:
+		task.finished("failed", "failed", false, m.now)
+	}
+}
+
+// supersedeAll is the job that aborts what newer runs do not wait for; the one that lets tasks in has nothing to do here.
+func (m *machine) supersedeAll(t *rapid.T) {
+	project := m.project()
+	for _, group := range []string{"g", "h"} {
+		if must[bool](m.t)(m.q.GroupPromote(m.ctx(), db.GroupPromoteParams{Project: project, Name: group, Actor: "t"})) {
+			t.Fatalf("something is left to do for group %s", group)
+		}
+		tasks := append(m.in(group, true), m.in(group, false)...)
+		tasks = slices.DeleteFunc(tasks, func(x *modelTask) bool { return m.superseded(x) == 0 })
+		found := must[[]db.GroupSupersededRow](m.t)(m.q.GroupSuperseded(m.ctx(), db.GroupSupersededParams{Project: project, Name: group}))
+		slices.SortFunc(tasks, func(a, b *modelTask) int { return cmp.Compare(a.id, b.id) })
+		if len(found) != len(tasks) {
+			t.Fatalf("%d tasks of group %s are superseded, the model says %d", len(found), group, len(tasks))
+		}
+		for i, task := range tasks {
+			_, err := m.q.TaskSupersede(m.ctx(), db.TaskSupersedeParams{Task: task.id, Run: found[i].Run, Actor: "t"})
+			holds := !isFinal(task.state) && m.superseded(task) == found[i].Run
+			refused(t, "supersede", err, fencedUnless(holds))
+			switch {
+			case !holds:
+			case task.state == "running":
+				task.lease.order(m.now)
+			default:
+				task.abandon("aborted")
+				task.finished("aborted", "", true, m.now)
+			}
+		}
 	}
 }
 
