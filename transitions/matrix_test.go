@@ -39,6 +39,7 @@ func TestMatrix(t *testing.T) {
 	m.runs()
 	m.tasks()
 	m.follow()
+	m.rules()
 	m.agents()
 	if *update {
 		if err := os.WriteFile("matrix.golden", []byte(m.out.String()), 0o644); err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/ottoci/otto/db"
 	"github.com/ottoci/otto/db/dbtest"
+	"github.com/ottoci/otto/pipeline"
 	"github.com/ottoci/otto/transitions/replay"
 )
 
@@ -21,7 +22,7 @@ func TestReplay(t *testing.T) {
 			h := history{world: newWorld(t), rand: rand.New(rand.NewPCG(seed, 0))}
 			h.agent_ = h.agent(`{}`)
 			for range 12 {
-				h.runs = append(h.runs, h.run(h.ottofile()))
+				h.runs = append(h.runs, h.runPlan(h.planWith(h.ottofile(), h.rules)))
 			}
 			for range 600 {
 				h.act()
@@ -62,6 +63,52 @@ func (h *history) ottofile() string {
 	return b.String()
 }
 
+// rules adds to a plan what its tasks wait for.
+func (h *history) rules(p *pipeline.Plan) {
+	var names []string
+	for i := range p.Stages {
+		p.Stages[i].OnFailure = !p.Stages[i].Always && h.rand.IntN(5) == 0
+		for j := range p.Stages[i].Tasks {
+			t := &p.Stages[i].Tasks[j]
+			switch h.rand.IntN(8) {
+			case 0:
+				omitted(t)
+			case 1:
+				later(t)
+			case 2, 3:
+				group(1, []pipeline.OnConflict{pipeline.ConflictWait, pipeline.ConflictSkip, pipeline.ConflictAbortOlder}[h.rand.IntN(3)])(t)
+			case 4, 5:
+				needs(names[:min(len(names), h.rand.IntN(3))]...)(t)
+			}
+			names = append([]string{t.Name}, names...)
+		}
+	}
+}
+
+// chores do what jobs do.
+func (h *history) chores() {
+	h.t.Helper()
+	var blocked []int64
+	for _, run := range h.runs {
+		for _, row := range must[[]db.TasksOfRunRow](h.t)(h.q.TasksOfRun(h.ctx(), run)) {
+			if row.Task.State == "blocked" && row.Task.Undecided != nil && *row.Task.Undecided {
+				blocked = append(blocked, row.Task.ID)
+			}
+		}
+	}
+	for _, task := range blocked {
+		if h.rand.IntN(4) == 0 {
+			must[db.Task](h.t)(h.q.TaskFail(h.ctx(), db.TaskFailParams{Task: task, Reason: "r", Actor: "t"}))
+		} else {
+			must[db.Task](h.t)(h.decide(task, h.rand.IntN(3) > 0, "r", "{}"))
+		}
+	}
+	h.promote()
+	for _, s := range must[[]db.GroupSupersededRow](h.t)(h.q.GroupSuperseded(h.ctx(), db.GroupSupersededParams{Project: h.project(), Name: "g"})) {
+		_, _ = h.q.TaskSupersede(h.ctx(), db.TaskSupersedeParams{Task: s.Task, Run: s.Run, Actor: "t"})
+	}
+}
+
 // act makes one random move; refusals are part of the game.
 func (h *history) act() {
 	h.t.Helper()
@@ -72,7 +119,7 @@ func (h *history) act() {
 		return h.held[h.rand.IntN(len(h.held))], true
 	}
 	var err error
-	switch h.rand.IntN(12) {
+	switch h.rand.IntN(13) {
 	case 0, 1, 2:
 		h.held = append(h.held, h.lease(h.agent_, 1+h.rand.IntN(3))...)
 	case 3, 4:
@@ -95,6 +142,10 @@ func (h *history) act() {
 		if l, ok := pick(); ok && h.rand.IntN(4) == 0 {
 			_, err = h.q.TaskAbort(h.ctx(), db.TaskAbortParams{Task: l.TaskID, Actor: "t"})
 		}
+	case 12:
+		if h.rand.IntN(6) == 0 {
+			h.chores()
+		}
 	}
 	if _, refused := db.AsRefusal(err); err != nil && !refused {
 		h.t.Fatal(err)
@@ -104,13 +155,14 @@ func (h *history) act() {
 // settle ends everything: the agent stops what it holds, and works off the rest.
 func (h *history) settle() {
 	h.t.Helper()
-	for range 20 {
+	for range 60 {
 		for _, l := range h.held {
 			_, _ = h.tryStart(l)
 			_, _ = h.tryFinish(l, "succeeded")
 		}
+		h.chores()
 		dbtest.AdvanceClock(h.t, h.db, time.Minute)
-		if h.held = h.lease(h.agent_, 100); len(h.held) == 0 {
+		if h.held = h.lease(h.agent_, 100); len(h.held) == 0 && h.count("select count(*) from tasks where state = 'blocked'") == 0 {
 			return
 		}
 	}
