@@ -22,6 +22,13 @@ select t.id as task, t.run_id as run, t.name, t.state, otto.clock() - coalesce(t
   from tasks t join runs r on r.id = t.run_id
  where r.finished_at is null and t.state in ('waiting', 'blocked', 'ready', 'scheduled', 'quarantined');
 
+create view otto_api.groups as
+select p.name as project, t.group_name as name, count(*) filter (where t.state <> 'blocked') as active, count(*) filter (where t.state = 'blocked') as waiting,
+       array_agg(t.id order by t.run_id, t.id) filter (where t.state <> 'blocked') as holders, min(t.run_id) filter (where t.state = 'blocked') as next_run
+  from tasks t join projects p on p.id = t.group_project
+ where t.group_name is not null and t.undecided is not true and t.state in ('blocked', 'ready', 'scheduled', 'provisioning', 'running')
+ group by p.name, t.group_name;
+
 create view otto_api.leases as
 select l.id as lease, l.task_id as task, l.run_id as run, t.name, l.epoch as attempt, a.name as agent, l.granted_at, l.started_at,
        l.expires_at, l.expires_at - otto.clock() as time_left, l.abort_at, l.abort_reason

@@ -14,7 +14,7 @@ import (
 )
 
 func later(t *pipeline.Task) {
-	t.Later = []pipeline.Later{{Field: "/when", Expr: "outputs.a.go"}, {Field: "/env/V", Expr: "outputs.a.v"}, {Field: "/steps/0/when", Expr: "false"}}
+	t.Later = []pipeline.Later{{Field: "/when", Expr: "outputs.a.go"}, {Field: "/env/V", Expr: "outputs.a.v"}}
 }
 
 func (w *world) decide(task int64, runs bool, reason, decided string) (db.Task, error) {

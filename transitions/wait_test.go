@@ -1,12 +1,14 @@
 package transitions_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/ottoci/otto/db"
+	"github.com/ottoci/otto/pipeline"
 )
 
 // A report on one lease waits for the heartbeat that is renewing it, and is then done: it is never answered undone.
@@ -95,4 +97,25 @@ func TestWaitingFor(t *testing.T) {
 	want("in the stage after", tasks[3], "stage two")
 	must[db.Task](t)(w.q.TaskQuarantine(w.ctx(), db.TaskQuarantineParams{Task: tasks[2], Actor: "t", Reason: "its spec cannot be read"}))
 	want("quarantined", tasks[2], "a person: its spec cannot be read")
+}
+
+// What a task waits for is said in a sentence: its needs, its decision, its group.
+func TestWhatTasksWaitFor(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	agent := w.agent(`{}`)
+	holder := w.runPlan(w.grouped(1, pipeline.ConflictWait))
+	w.leaseOne(agent)
+	run := w.runPlan(w.planWith(diamond, change(tasks{"a": later, "b": group(1, pipeline.ConflictWait), "c": needs("a", "b"), "e": needs("c")})))
+	for name, want := range map[string]string{
+		"a": "its condition to be decided", "b": fmt.Sprintf("concurrency group g: a of run %d holds it", holder),
+		"c": "the tasks it needs: a, b", "d": "stage " + w.text("select name from stages where run_id = $1 and index = 0", run), "e": "the task it needs: c",
+	} {
+		if got := w.text("select waiting_for from otto_api.waiting where task = $1", w.id(run, name)); got != want {
+			t.Errorf("%s waits for %q, want %q", name, got, want)
+		}
+	}
+	if got := w.text("select format('%s %s %s %s', name, active, waiting, next_run) from otto_api.groups"); got != fmt.Sprint("g 1 1 ", run) {
+		t.Errorf("groups: %s", got)
+	}
 }
