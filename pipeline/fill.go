@@ -38,7 +38,7 @@ func (d *decoder) open(n *node, s *scope) (*node, *scope) {
 			out.pairs[i].value = d.judge(p.value, s)
 		case p.key.text == "steps" && p.value.kind == listKind:
 			out.pairs[i].value = d.openSteps(p.value, s)
-		case !apart(p.key.text):
+		case !apart(p.key.text) && (p.key.text != "always" || p.value.kind != listKind): // a list of stages, or a boolean
 			out.pairs[i].value = d.fill(p.value, s)
 		}
 	}
@@ -142,7 +142,7 @@ func (d *decoder) fillText(n *node, s *scope) *node {
 	}
 	var known strings.Builder
 	var late []string
-	isLate := false
+	isLate, broken := false, false
 	for _, p := range pieces {
 		if !p.isExpr {
 			known.WriteString(p.text)
@@ -152,7 +152,7 @@ func (d *decoder) fillText(n *node, s *scope) *node {
 		a, ok := d.evaluate(n, p, s)
 		switch {
 		case !ok:
-			return brokenAt(n)
+			broken = true
 		case a.later():
 			isLate = true
 			late = append(late, "string("+a.residual+")")
@@ -162,13 +162,16 @@ func (d *decoder) fillText(n *node, s *scope) *node {
 			text, err := plainText(a.value)
 			if err != nil {
 				d.add(exprType, d.inText(n, p.offset, firstLineWidth(p.text)), "%s cannot be put into a text: %v", p.trimmed(), err)
-				return brokenAt(n)
+				broken = true
 			}
 			known.WriteString(text)
 			late = append(late, strconv.Quote(text))
 		}
 	}
-	if isLate {
+	switch {
+	case broken:
+		return brokenAt(n)
+	case isLate:
 		return &node{kind: stringKind, style: n.style, at: n.at, size: 1, filled: true, late: strings.Join(late, " + ")}
 	}
 	return valueNode(known.String(), n)

@@ -34,7 +34,11 @@ func (d *decoder) globList(n *node, what string) globs {
 }
 
 func plural(what string) string {
-	return strings.TrimPrefix(strings.TrimPrefix(what, "a "), "the ") + "s"
+	word := strings.TrimPrefix(what, "a ")
+	if strings.HasSuffix(word, "ch") {
+		return word + "es"
+	}
+	return word + "s"
 }
 
 // match tells whether a name passes. Where all patterns say no, what none of them matches passes.

@@ -57,10 +57,10 @@ func fileObject() object[fileDecl] {
 			func(d *decoder, f *fileDecl, _, v *node) { f.steps = d.stepList(v) }},
 		{"stages", "The stages, in order: each starts when the one before it is final.", stagesType,
 			func(d *decoder, f *fileDecl, k, v *node) { f.stages = d.stageList(k, v) }},
-		{"on_failure", "Stages that run after a failure, before those that always run. They cannot improve the result.", stagesType,
+		{"on_failure", "Stages that run after a failure, before those that always run. They cannot improve the result.", lastStagesType,
 			func(d *decoder, f *fileDecl, k, v *node) { f.onFailure, f.onFailureAt = d.stageList(k, v), k }},
 		{"templates", "Parts of this file that are used more than once, each below its name.", templatesType, expandedKey[fileDecl]},
-		{"always", "Stages that run at the end, whatever happened before. They cannot improve the result.", stagesType,
+		{"always", "Stages that run at the end, whatever happened before. They cannot improve the result.", lastStagesType,
 			func(d *decoder, f *fileDecl, k, v *node) { f.always, f.alwaysAt = d.stageList(k, v), k }},
 	}}
 }

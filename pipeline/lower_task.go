@@ -110,6 +110,7 @@ func (l *lowering) deploy(t *taskDecl, out *Task, ptr string) [][]envDecl {
 		l.add(conflictingKeys, t.concurrency.group.at.at, "a task that deploys is in the group of its environment, and can be in no other").
 			Suggestion = "set concurrency in environments: " + e.name
 	}
+	t.reads = append(t.reads, e.reads...)
 	out.Environment, out.Omitted = e.name, e.omits(l.inputs.Event)
 	o.say(ptr+"/environment", t.environment.at)
 	out.Concurrency = &Concurrency{Group: "environment " + e.name, Limit: e.concurrency.or(1), OnConflict: ConflictWait}

@@ -23,7 +23,8 @@ func (d *decoder) legs(n *node, s *scope) (list []leg, has bool) {
 	if !has {
 		return nil, false
 	}
-	m, problems := d.fill(p.value, s), len(d.report.list)
+	problems := len(d.report.list)
+	m := d.fill(p.value, s)
 	switch m.kind {
 	case listKind:
 		for _, item := range m.items {

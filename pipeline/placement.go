@@ -15,6 +15,7 @@ type environmentDecl struct {
 	env         []envDecl
 	branches    globs
 	concurrency val[int]
+	reads       []outputRead // outputs of tasks, in its variables
 	at          *node
 }
 
@@ -44,8 +45,10 @@ func (d *decoder) environments(n *node, s *scope) []environmentDecl {
 	for _, p := range n.pairs {
 		e := environmentDecl{}
 		if p.value.kind != nullKind {
+			from := len(d.outputsRead)
 			body, _ := d.open(p.value, s)
 			e = decodeObject(d, d.lang.environment, body)
+			e.reads = slices.Clone(d.outputsRead[from:])
 		}
 		e.name, e.at = d.name(p.key, "an environment's name").v, p.key
 		out = append(out, e)
@@ -59,7 +62,13 @@ func (e *environmentDecl) omits(ev Event) string {
 	if ev.Tag != "" {
 		name = ev.Tag
 	}
-	if len(e.branches) == 0 || e.branches.match(name) {
+	switch {
+	case len(e.branches) == 0:
+		return ""
+	case ev.Kind == EventPullRequest:
+		// Its branch is what somebody has called it, who may push to none of ours.
+		return fmt.Sprintf("the environment %s is protected: it takes %s, and this is a pull request", e.name, e.branches.words())
+	case e.branches.match(name):
 		return ""
 	}
 	if name == "" {
@@ -154,6 +163,12 @@ func (d *decoder) outputs(n *node) []outputDecl {
 	}
 	if len(out) > maxOutputs {
 		d.add(badOutput, n.at, "the task has %d outputs; at most %d are allowed", len(out), maxOutputs).Suggestion = "put them into one output of type json"
+		return nil
+	}
+	for i, x := range out {
+		if slices.ContainsFunc(out[:i], func(o outputDecl) bool { return o.name == x.name }) {
+			d.add(badOutput, n.at, "the output %s is there twice", x.name).Suggestion = "remove one of them"
+		}
 	}
 	return out
 }

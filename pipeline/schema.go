@@ -190,6 +190,13 @@ func listOf(name string) *jsonschema.Schema {
 
 func stagesType() *jsonschema.Schema { return listOf("stage") }
 
+// lastStagesType is that of stages at the end, which wait for all others.
+func lastStagesType() *jsonschema.Schema {
+	s := stagesType()
+	s.Items.Not = &jsonschema.Schema{Required: []string{"needs"}}
+	return s
+}
+
 func tasksType() *jsonschema.Schema { return atLeastOne(listOf("task")) }
 
 func stepsType() *jsonschema.Schema { return atLeastOne(listOf("step")) }

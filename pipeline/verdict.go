@@ -48,7 +48,7 @@ func (f *filterDecl) pass(on, what, name string, of func(*filterDecl) (string, g
 	if len(f.paths) > 0 && e.Changed != nil && !slices.ContainsFunc(e.Changed, f.paths.match) {
 		return Trigger{Filter: on + ".paths", Reason: fmt.Sprintf("none of %s matches %s", countPaths(e.Changed), f.paths.words())}
 	}
-	why := on
+	why := "the file has " + on
 	if len(patterns) > 0 {
 		why = fmt.Sprintf("%s %q matches %s", what, name, patterns.words())
 	} else if len(f.paths) > 0 && e.Changed != nil {
@@ -106,6 +106,9 @@ func (t *triggersDecl) after(e Event) Trigger {
 		up = *e.Upstream
 	}
 	out := t.upstream.pass("on.upstream", "the project", up.Project, func(f *filterDecl) (string, globs) { return "projects", f.projects }, e)
+	if out.Starts && up.State != "" && up.State != "succeeded" {
+		return Trigger{Filter: "on.upstream", Reason: fmt.Sprintf("the run of %s is %s, and not succeeded", up.Project, up.State)}
+	}
 	if out.Starts && len(t.upstream.branches) > 0 && !t.upstream.branches.match(e.Branch) {
 		return Trigger{Filter: "on.upstream.branches", Reason: fmt.Sprintf("the branch %q does not match %s", e.Branch, t.upstream.branches.words())}
 	}

@@ -76,7 +76,7 @@ func syntaxError(r *report, err error) {
 	d := r.add(badYAML, at, "this is not YAML: %s", strings.ReplaceAll(message, "\t", `\t`))
 	switch {
 	case strings.Contains(r.src.line(at.line), "${{"):
-		d.Suggestion = "expressions (${{ … }}) are not supported yet by this version of Otto"
+		d.Suggestion = `quote the whole value, because of the ": " or the quotes in its expression:  '${{ … }}'`
 	case strings.Contains(message, "mapping value is not allowed"), strings.Contains(message, "could not find end character"):
 		d.Suggestion = `quote text that contains ": " or starts with a quote, or write it below "|"`
 	case strings.Contains(message, "not allowed in this context"), strings.Contains(message, "non-map value"):
