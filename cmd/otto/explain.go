@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -72,7 +73,10 @@ func (f *explainFlags) check(cmd *cobra.Command, args []string) error {
 			views = append(views, "--"+name)
 		}
 	}
+	given := f.facts.any()
 	switch {
+	case given != "" && slices.ContainsFunc(args, func(arg string) bool { return meansRun([]string{arg}) }):
+		return usage(cmd, "--%s does not go with a run: its plan is made", given)
 	case len(views) > 1:
 		return usage(cmd, "%s and %s do not go together", views[0], views[1])
 	case f.graph != "" && f.graph != graphSVG && f.graph != graphMermaid:

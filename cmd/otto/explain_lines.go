@@ -59,7 +59,7 @@ func (v *outlineView) why(depth int, item *show.Item) {
 // keyed writes a line with its key.
 func (v *outlineView) keyed(depth int, key, text string) {
 	at := indent(depth+1) + v.style.dim(pad(key, keyWidth)) + " "
-	v.WriteString(v.wrapped(at, strings.Split(text, ", "), ", "))
+	v.WriteString(v.wrapped(at, strings.Split(text, " "), " "))
 }
 
 // facts writes what has a line of its own, and what shares one with those of its name; with all, each value and its origin.
@@ -110,7 +110,7 @@ func (v *outlineView) wrapped(start string, parts []string, between string) stri
 		w := width(part)
 		if i > 0 {
 			if v.width > 0 && at+width(between)+w > v.width && at > margin {
-				b.WriteString(strings.TrimRight(between, " ") + "\n" + strings.Repeat(" ", margin))
+				b.WriteString(strings.TrimRight(stripColours(between), " ·") + "\n" + strings.Repeat(" ", margin))
 				at = margin
 			} else {
 				b.WriteString(between)

@@ -69,9 +69,6 @@ func (a *app) planOn(ctx context.Context, c *connection, given *factFlags, args 
 	if !meansRun(args) {
 		return a.planOf(ctx, given, args)
 	}
-	if flag := given.any(); flag != "" {
-		return nil, usage(given.cmd, "--%s does not go with a run: its plan is made", flag)
-	}
 	run, err := c.RunShow(ctx, args[0])
 	if err != nil {
 		return nil, err

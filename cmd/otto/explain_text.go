@@ -57,6 +57,10 @@ func (v *outlineView) heading(o *show.Outline) {
 	if v.run != nil {
 		v.WriteString(v.style.mark(v.run.State) + " " + v.style.state(v.run.State) + prefixed(": ", v.run.Reason) + "\n")
 	}
+	no := show.NoStart(v.plan)
+	if no != "" {
+		v.WriteString(v.wrapped("", strings.Split(v.style.paint("33;1", "would not start: "+no), ", "), ", "))
+	}
 	if in := v.plan.Inputs; in != nil {
 		v.WriteString(show.EventText(in.Event) + "\n")
 		if params := show.ParamsText(in); params != "" {
@@ -70,8 +74,7 @@ func (v *outlineView) heading(o *show.Outline) {
 			does(tasks-omitted-later, "runs", "run"), does(omitted, "does not run", "do not run"), does(later, "is decided later", "are decided later"),
 		), ", ")
 	}
-	if no := show.NoStart(v.plan); no != "" {
-		v.WriteString(v.style.paint("33;1", "would not start: "+no) + "\n")
+	if no != "" {
 		text = "if it did: " + text
 	} else if t := v.plan.Trigger; t.Filter != "" {
 		v.WriteString("starts: " + t.Filter + prefixed(": ", t.Reason) + "\n")

@@ -118,7 +118,7 @@ func rich() *pipeline.Plan {
 			"/stages/1/tasks/0/image":            {Kind: "file", File: "Ottofile.yaml", Line: 20, Column: 3},
 			"/stages/1/tasks/1/image":            {Kind: "file", File: "Ottofile.yaml", Line: 20, Column: 3},
 			"/stages/1/mode":                     {Kind: "file", File: "Ottofile.yaml", Line: 19, Column: 3},
-			"/stages/2/tasks/0/when":             {Kind: "file", File: "Ottofile.yaml", Line: 30, Column: 3},
+			"/stages/2/tasks/0/when/expr":        {Kind: "file", File: "Ottofile.yaml", Line: 30, Column: 3},
 		},
 	}
 }

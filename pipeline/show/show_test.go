@@ -79,6 +79,7 @@ func TestWhy(t *testing.T) {
 		"unit.image":                          `/stages/1/tasks/0/image="golang:1.25" Ottofile.yaml:20:3; /stages/1/tasks/1/image="golang:1.26" Ottofile.yaml:20:3`,
 		"unit (1.26).image":                   `/stages/1/tasks/1/image="golang:1.26" Ottofile.yaml:20:3`,
 		"checks.mode":                         `/stages/1/mode="fanout" Ottofile.yaml:19:3`,
+		"deploy.when":                         `/stages/2/tasks/0/when/expr="outputs.build.version != \"\" && params.environment == \"production\"" Ottofile.yaml:30:3`,
 		"deploy.when.verdict":                 `/stages/2/tasks/0/when/verdict="later" Ottofile.yaml:30:3`,
 		"build.nothing":                       "",
 		"nothing":                             "",

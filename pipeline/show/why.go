@@ -134,10 +134,14 @@ func (w *finder) below(ptr string) []Reason {
 		}
 	}
 	for up := ptr; len(found) == 0 && up != ""; up = up[:strings.LastIndexByte(up, '/')] {
-		if _, ok := w.plan.Origins[up]; !ok {
+		origin := up
+		if strings.HasSuffix(up, "/when") { // what a condition comes to follows from what it says
+			origin = up + "/expr"
+		}
+		if _, ok := w.plan.Origins[origin]; !ok {
 			continue
 		}
-		if r, err := w.reason(ptr, up); err == nil {
+		if r, err := w.reason(ptr, origin); err == nil {
 			found = append(found, r)
 		}
 		break
