@@ -132,6 +132,22 @@ func TestEventText(t *testing.T) {
 	}
 }
 
+func TestOriginText(t *testing.T) {
+	t.Parallel()
+	for want, origin := range map[string]pipeline.Origin{
+		"default":              {Kind: "default"},
+		"default: it is usual": {Kind: "default", Note: "it is usual"},
+		"Ottofile.yaml:2:3":    {Kind: "file", File: "Ottofile.yaml", Line: 2, Column: 3},
+		"ci/go.yaml:2:3, given by -p, in template go, used at Ottofile.yaml:7:9": {
+			Kind: "file", File: "ci/go.yaml", Line: 2, Column: 3, Note: "given by -p", Template: "go", Used: "Ottofile.yaml:7:9",
+		},
+	} {
+		if got := show.OriginText(origin); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
 func TestMilliseconds(t *testing.T) {
 	t.Parallel()
 	for ms, want := range map[int64]string{0: "0s", 30_000: "30s", 600_000: "10m", 3_600_000: "1h", 5_400_000: "1h30m", 86_400_000: "1d", 1: "1ms", 61_500: "1m1s500ms"} {

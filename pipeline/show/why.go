@@ -183,13 +183,11 @@ func lookUp(doc any, pointer string) (any, error) {
 	return doc, nil
 }
 
-// OriginText says where a value comes from.
+// OriginText says where a value comes from: the place that says it or the rule that gives it, and the template that is in.
 func OriginText(o pipeline.Origin) string {
-	switch {
-	case o.File != "":
-		return fmt.Sprintf("%s:%d:%d", o.File, o.Line, o.Column)
-	case o.Note == "":
-		return o.Kind
+	text := o.Kind + prefixed(": ", o.Note)
+	if o.File != "" {
+		text = fmt.Sprintf("%s:%d:%d", o.File, o.Line, o.Column) + prefixed(", ", o.Note)
 	}
-	return o.Kind + ": " + o.Note
+	return clean(text + prefixed(", in template ", o.Template) + prefixed(", used at ", o.Used))
 }
