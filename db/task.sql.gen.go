@@ -123,6 +123,48 @@ func (q *Queries) GroupSuperseded(ctx context.Context, arg GroupSupersededParams
 	return items, nil
 }
 
+const outputsKnown = `-- name: OutputsKnown :many
+select t.name, coalesce(pt.spec ->> 'base', '')::text as base, case when sum(o.bytes) over (order by o.task_id) <= $1::bigint then o.outputs end as outputs
+  from tasks t
+  join task_outputs o on o.task_id = t.id and o.epoch = t.epoch
+  join runs r on r.id = t.run_id
+  join plan_tasks pt on pt.plan_digest = r.plan_digest and pt.stage_index = t.stage_index and pt.task_index = t.index
+ where t.run_id = $2::bigint and t.finished_at is not null
+`
+
+type OutputsKnownParams struct {
+	AtMost int64
+	Run    int64
+}
+
+type OutputsKnownRow struct {
+	Name    string
+	Base    string
+	Outputs json.RawMessage
+}
+
+// OutputsKnown reads the outputs of a run's final tasks by what expressions call them: the task's name, or the one before its
+// matrix. Of all together at most so many bytes; what is beyond is null.
+func (q *Queries) OutputsKnown(ctx context.Context, arg OutputsKnownParams) ([]OutputsKnownRow, error) {
+	rows, err := q.db.Query(ctx, outputsKnown, arg.AtMost, arg.Run)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []OutputsKnownRow
+	for rows.Next() {
+		var i OutputsKnownRow
+		if err := rows.Scan(&i.Name, &i.Base, &i.Outputs); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const outputsOfRun = `-- name: OutputsOfRun :many
 select o.task_id, o.epoch, case when sum(o.bytes) over (order by o.task_id) <= $1::bigint then o.outputs end as outputs
   from tasks t join task_outputs o on o.task_id = t.id and o.epoch = t.epoch

@@ -48,6 +48,7 @@ func Start(ctx context.Context, c Config) (*Client, error) {
 	workers := river.NewWorkers()
 	river.AddWorker(workers, &sourcePlan{pool: c.Pool, store: c.Store, log: c.Logger})
 	river.AddWorker(workers, &runReconcile{q: q, log: c.Logger})
+	river.AddWorker(workers, &taskDecide{q: q, log: c.Logger})
 	river.AddWorker(workers, &groupPromote{q: q, log: c.Logger})
 	river.AddWorker(workers, &groupSupersede{q: q, log: c.Logger})
 	river.AddWorker(workers, &leaseExpire{q: q, log: c.Logger})

@@ -117,3 +117,13 @@ select o.task_id, o.epoch, case when sum(o.bytes) over (order by o.task_id) <= @
 -- name: OutputsOfTask :many
 -- OutputsOfTask reads the outputs of a task, if it is final and has some.
 select o.outputs from tasks t join task_outputs o on o.task_id = t.id and o.epoch = t.epoch where t.id = @task::bigint and t.finished_at is not null;
+
+-- name: OutputsKnown :many
+-- OutputsKnown reads the outputs of a run's final tasks by what expressions call them: the task's name, or the one before its
+-- matrix. Of all together at most so many bytes; what is beyond is null.
+select t.name, coalesce(pt.spec ->> 'base', '')::text as base, case when sum(o.bytes) over (order by o.task_id) <= @at_most::bigint then o.outputs end as outputs
+  from tasks t
+  join task_outputs o on o.task_id = t.id and o.epoch = t.epoch
+  join runs r on r.id = t.run_id
+  join plan_tasks pt on pt.plan_digest = r.plan_digest and pt.stage_index = t.stage_index and pt.task_index = t.index
+ where t.run_id = @run::bigint and t.finished_at is not null;
