@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/ottoci/otto/db"
+	"github.com/ottoci/otto/pipeline"
 )
 
 // Every transition that changes a run waits for the run's lock. While somebody holds it, they time out.
@@ -32,7 +33,8 @@ func TestRunLock(t *testing.T) {
 	for _, call := range []string{
 		"otto.run_plan(%[1]d, 'x', null, 't')", "otto.run_fail(%[1]d, 'r', null, 't')", "otto.run_abort(%[1]d, 't')",
 		"otto.task_finish(%[3]s, 1, %[4]d, null, 0, null, '[]', '{}', 't')", "otto.task_interrupt(%[3]s, 1, 'expired', 't')", "otto.task_release(%[3]s, 1, %[4]d, null, null, 't')",
-		"otto.task_abort(%[2]d, 't')", "otto.task_quarantine(%[2]d, 't', 'r')", "otto.run_repair(%[1]d, 't')",
+		"otto.task_abort(%[2]d, 't')", "otto.task_quarantine(%[2]d, 't', 'r')", "otto.task_decide(%[2]d, true, null, null, 't')", "otto.task_fail(%[2]d, 'r', 't')",
+		"otto.task_supersede(%[2]d, 1, 't')", "otto.run_repair(%[1]d, 't')",
 	} {
 		call = fmt.Sprintf(strings.NewReplacer("%[1]d", "%[1]v", "%[2]d", "%[2]v", "%[4]d", "%[4]v", "%[3]s", "%[3]v").Replace(call), l.RunID, l.TaskID, lease, agent)
 		_, err := w.db.Owner.Exec(w.ctx(), "begin; set local lock_timeout = '20ms'; select "+call+"; commit")
@@ -47,7 +49,8 @@ func TestInternalsKeepWhatIsFinal(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	agent := w.agent(`{}`)
-	run := w.run("stages: [{stage: a, mode: linear, tasks: [{task: a, steps: [{sh: a}]}, {task: b, steps: [{sh: b}]}]}, {stage: c, steps: [{sh: c}]}]")
+	run := w.runPlan(w.planWith("stages: [{stage: a, mode: linear, tasks: [{task: a, steps: [{sh: a}]}, {task: b, steps: [{sh: b}]}]}, {stage: c, steps: [{sh: c}]}]",
+		change(tasks{"b": needs("a"), "c": both(needs("b"), group(1, pipeline.ConflictWait))})))
 	w.work(agent, nil)
 	before, events := w.states(run), w.count("select count(*) from events")
 	for _, call := range []string{
@@ -62,6 +65,10 @@ func TestInternalsKeepWhatIsFinal(t *testing.T) {
 		"otto.tasks_again(array(select row(id, null, 1, 'r', false, 't')::otto.ending from tasks where run_id = s.run_id), 'task.interrupted')",
 		"otto.steps_record(array(select row(t.lease_id, t.epoch, null, null, 1, 'r', '[{\"index\": 0, \"state\": \"failed\"}]', null, 't', t.run_id, t.stage_id, t.id, false, null)::otto.report from tasks t where run_id = s.run_id), true)",
 		"otto.tasks_abort(s.run_id, null, true, 'r', 't')",
+		"otto.tasks_begin(array(select row(id, 't')::otto.act from tasks where run_id = s.run_id))",
+		"otto.groups_enter(array(select row(id, 't')::otto.act from tasks where run_id = s.run_id))",
+		"otto.groups_skip(array(select row(id, 't')::otto.act from tasks where run_id = s.run_id))",
+		"otto.tasks_settle('{}', array(select row(id, false, 't')::otto.final from tasks where run_id = s.run_id))",
 	} {
 		w.exec(fmt.Sprintf("begin; set local search_path = public, otto; select otto.emit(%s) from stages s where s.run_id = %d and s.index = 0; commit", call, run))
 		if after := w.states(run); after != before || w.count("select count(*) from events") != events {
