@@ -74,7 +74,7 @@ begin
         select distinct on (l.id) l.id, l.name, l.actor from lost l order by l.id, l.need
     ), u as (
         update tasks t set state = 'skipped', reason = 'need_failed: ' || f.name, finished_at = clock()
-          from first f where t.id = f.id and t.state = 'waiting'
+          from first f where t.id = f.id
         returning t.*, f.actor
     )
     select array_agg(row('task.skipped', true, u.actor, u.run_id, u.stage_id, u.id, null, null, jsonb_build_object('reason', u.reason))::new_event order by u.id),

@@ -260,6 +260,50 @@ func TestGroupBusy(t *testing.T) {
 	}
 	w.promote()
 	w.wantAll(runs, "succeeded", "succeeded", "skipped", "ready")
+	w.exec("delete from river.river_job")
+	if n := must[db.RunReconcileRow](t)(w.q.RunReconcile(w.ctx(), "t")).Admitting; n != 0 {
+		t.Errorf("the reconciler found %d groups in which nobody waits", n)
+	}
+}
+
+// The job waits for whoever counts the group, and leaves a task that does not wait to whoever holds its run.
+func TestGroupPromoteWaits(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t).widen(4)
+	agent := w.agent(`{}`)
+	first := w.runPlan(w.grouped(1, pipeline.ConflictWait))
+	counting := must[pgx.Tx](t)(w.db.Owner.Begin(w.ctx()))
+	must[any](t)(counting.Exec(w.ctx(), "select otto.group_lock_free($1, 'g')", w.project()))
+	skips := w.runPlan(w.grouped(1, pipeline.ConflictSkip))
+	w.wantAll([]int64{first, skips}, "ready", "blocked")
+	late, project := make(chan bool, 2), w.project()
+	promote := func() {
+		answer, err := w.q.GroupPromote(context.Background(), db.GroupPromoteParams{Project: project, Name: "g", Actor: "job"})
+		if err != nil {
+			t.Error(err)
+		}
+		late <- answer
+	}
+	must[any](t)(counting.Exec(w.ctx(), "select otto.lock_run($1)", skips))
+	go promote()
+	w.untilBlocked()
+	must[any](t)(nil, counting.Rollback(w.ctx()))
+	if <-late {
+		t.Error("late, though all was free in the end")
+	}
+	w.wantAll([]int64{first, skips}, "ready", "skipped")
+
+	w.end(agent, first, "a", "succeeded")
+	second := w.runPlan(w.grouped(1, pipeline.ConflictWait))
+	skips = w.runPlan(w.grouped(1, pipeline.ConflictSkip))
+	w.exec("update tasks set state = 'blocked', finished_at = null where run_id = $1", skips)
+	holding := must[pgx.Tx](t)(w.db.Owner.Begin(w.ctx()))
+	must[any](t)(holding.Exec(w.ctx(), "select otto.lock_run($1)", skips))
+	if promote(); !<-late {
+		t.Error("not late, though a run was held")
+	}
+	w.wantAll([]int64{second, skips}, "ready", "blocked")
+	must[any](t)(nil, holding.Rollback(w.ctx()))
 }
 
 // Who takes runs one by one, waiting for each, promotes nobody: it would lock runs in another order than others do.

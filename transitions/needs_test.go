@@ -225,6 +225,29 @@ func TestNeedsAndAbort(t *testing.T) {
 	w.want(one, "running: running[a=ready] aborted[b=aborted] skipped[c=skipped]")
 }
 
+// What is over stays as it is, whatever becomes of what it needed; and its stage does not start for it.
+func TestNeedsLeaveWhatIsOver(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	agent := w.agent(`{}`)
+	for outcome, want := range map[string]string{
+		"succeeded": "running: succeeded[a=succeeded b=ready] waiting[c=aborted d=waiting] aborted[e=aborted]",
+		"failed":    "running: failed[a=failed b=ready] waiting[c=aborted d=waiting] aborted[e=aborted]",
+	} {
+		run := w.runPlan(w.planWith(diamond, change(tasks{"c": needs("a"), "e": needs("c")})))
+		for _, name := range []string{"e", "c"} {
+			must[db.Task](t)(w.q.TaskAbort(w.ctx(), db.TaskAbortParams{Task: w.id(run, name), Actor: "t"}))
+		}
+		w.end(agent, run, "a", outcome)
+		w.want(run, strings.Replace(want, outcome+"[a", "running[a", 1))
+		must[db.Run](t)(w.q.RunAbort(w.ctx(), db.RunAbortParams{Run: run, Actor: "t"}))
+	}
+	run := w.runPlan(w.planWith(diamond, change(tasks{"c": needs("a"), "d": needs("b"), "e": needs("c", "d")})))
+	must[db.Task](t)(w.q.TaskAbort(w.ctx(), db.TaskAbortParams{Task: w.id(run, "e"), Actor: "t"}))
+	w.end(agent, run, "a", "failed")
+	w.want(run, "running: running[a=failed b=ready] waiting[c=skipped d=waiting] aborted[e=aborted]")
+}
+
 // A need that is no task of the plan parks the task; needs in a circle do once nothing else moves. Neither is waited for without a word.
 func TestNeedsThatCannotBe(t *testing.T) {
 	t.Parallel()
