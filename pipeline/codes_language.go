@@ -27,6 +27,7 @@ const (
 	unknownOutput      Code = "OTTO1425"
 	badImage           Code = "OTTO1426"
 	badShellCommand    Code = "OTTO1427"
+	badMayAdd          Code = "OTTO1428"
 
 	unpinnedImage Code = "OTTO1460"
 	unusedParam   Code = "OTTO1461"
@@ -60,6 +61,7 @@ func languageCodes() []CodeInfo {
 		{unknownOutput, SeverityError, "An output is read that is not there"},
 		{badImage, SeverityError, "The name of an image cannot be used"},
 		{badShellCommand, SeverityError, "A shell cannot be used"},
+		{badMayAdd, SeverityError, "A task cannot add these tasks"},
 		{unpinnedImage, SeverityWarning, "An image may change"},
 		{unusedParam, SeverityHint, "A parameter is not used"},
 	}

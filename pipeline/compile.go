@@ -16,7 +16,8 @@ func Compile(f File, facts Facts) (*Plan, Diagnostics) {
 	if root == nil {
 		return nil, r.sorted()
 	}
-	d := &decoder{report: r, lang: newLanguage(), limits: facts.Limits, dynamic: root.dynamic, paramsUsed: map[string]bool{}}
+	d := &decoder{report: r, lang: newLanguage(), limits: facts.Limits, dynamic: root.dynamic, paramsUsed: map[string]bool{},
+		fragments: map[string][]FragmentInput{}}
 	if facts.Event.Kind == "" {
 		facts.Event.Kind = EventManual
 	}
@@ -34,6 +35,7 @@ func Compile(f File, facts Facts) (*Plan, Diagnostics) {
 		return nil, r.sorted()
 	}
 	l := newLowering(r)
+	l.fragments = d.fragments
 	l.inputs, l.given, l.trigger = inputs, facts.Params, file.on.trigger(inputs.Event)
 	plan := l.plan(&file)
 	if r.hasErrors() {

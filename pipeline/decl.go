@@ -61,6 +61,7 @@ type taskDecl struct {
 	environment  val[string]
 	concurrency  *concurrencyDecl
 	outputs      []outputDecl
+	mayAdd       *mayAddDecl
 	reads        []outputRead // outputs of other tasks, in its expressions
 	env          []envDecl
 	requires     []capabilityDecl

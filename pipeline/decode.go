@@ -37,6 +37,7 @@ type decoder struct {
 	dynamic  bool        // the file has expressions or conditions
 
 	paramsUsed  map[string]bool
+	fragments   map[string][]FragmentInput // by the task that may add others
 	outputsRead []outputRead
 }
 

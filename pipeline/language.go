@@ -18,6 +18,7 @@ type language struct {
 	environment object[environmentDecl]
 	protection  object[protectionDecl]
 	concurrency object[concurrencyDecl]
+	mayAdd      object[mayAddDecl]
 	template    object[templateDecl]
 	input       object[paramDecl]
 	later       map[string]string // keys of later versions: what they will do
@@ -27,7 +28,7 @@ type language struct {
 func newLanguage() language {
 	l := language{
 		step: stepObject(), retries: retriesObject(), onExit: onExitObject(), param: paramObject(), triggers: triggersObject(),
-		schedule: scheduleObject(), environment: environmentObject(), protection: protectionObject(), concurrency: concurrencyObject(),
+		schedule: scheduleObject(), environment: environmentObject(), protection: protectionObject(), concurrency: concurrencyObject(), mayAdd: mayAddObject(),
 		template: templateObject(), input: inputObject(), later: laterKeys(), moved: movedKeys(),
 	}
 	l.task = taskObject()
@@ -118,6 +119,13 @@ func taskObject() object[taskDecl] {
 			func(d *decoder, t *taskDecl, _, v *node) { t.concurrency = d.concurrency(v) }},
 		{"outputs", "Values that its steps write to the file $OTTO_OUTPUT: a list of names, or names with types.", outputsType,
 			func(d *decoder, t *taskDecl, _, v *node) { t.outputs = d.outputs(v) }},
+		{"may_add", "Tasks that its steps may add beside it, made from a template.", mayAddType,
+			func(d *decoder, t *taskDecl, _, v *node) {
+				if v.kind == mappingKind || d.want(v, mappingKind, "may_add") {
+					m := decodeObject(d, d.lang.mayAdd, v)
+					t.mayAdd = &m
+				}
+			}},
 		{"env", "Variables of every step of the task.", envType,
 			func(d *decoder, t *taskDecl, _, v *node) { t.env = d.env(v) }},
 		{"requires", "Capabilities an agent must offer: a string or boolean must be equal, a number is the least.", requiresType,

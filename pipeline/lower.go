@@ -13,6 +13,7 @@ const (
 	noteStageTask   = "a stage with steps is one task"
 	noteStageName   = "a stage without a name is named after its mode and place"
 	noteStepName    = "a step without a name is named after the first line of its script"
+	noteFragment    = "a task that may add others has the output fragment"
 	noteParam       = "a parameter without a default is empty, false or 0 unless it is given"
 	noteLegs        = "the legs of a matrix run together"
 	noteImage       = "an image needs an agent with docker"
@@ -42,6 +43,7 @@ type lowering struct {
 	inputs       *Inputs
 	given        map[string]any // parameters
 	trigger      Trigger
+	fragments    map[string][]FragmentInput
 	environments map[string]*environmentDecl
 }
 

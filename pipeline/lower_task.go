@@ -33,6 +33,7 @@ func (l *lowering) task(f *fileDecl, t *taskDecl, stage *Condition, ptr string) 
 		out.Outputs[x.name] = x.typ.v
 		o.sayOr(ptr+"/outputs/"+escape(x.name), x.typ.at, noteOutput)
 	}
+	l.mayAdd(t, &out, ptr)
 	layers := l.deploy(t, &out, ptr)
 	l.decide(t, stage, &out, ptr)
 	out.Env = l.env(&out, "/env", ptr, append([][]envDecl{f.env}, append(layers, t.env)...)...)
@@ -40,6 +41,28 @@ func (l *lowering) task(f *fileDecl, t *taskDecl, stage *Condition, ptr string) 
 		out.Steps = append(out.Steps, l.step(f, t, &t.steps[i], &out, ptr))
 	}
 	return out
+}
+
+// mayAdd puts in what the task may add, and the output that says what it adds.
+func (l *lowering) mayAdd(t *taskDecl, out *Task, ptr string) {
+	m := t.mayAdd
+	if m == nil || m.template.at == nil || m.max.at == nil {
+		return
+	}
+	inputs, ok := l.fragments[t.name.v]
+	if !ok {
+		l.add(badMayAdd, m.template.at.at, "a stage that is one task has no place for more").
+			Suggestion = "write the task in a list:  parallel: [{ task: " + t.name.v + ", … }]"
+		return
+	}
+	out.MayAdd = &MayAdd{Template: m.template.v, Max: m.max.v, Inputs: inputs}
+	if out.Outputs == nil {
+		out.Outputs = map[string]string{}
+	}
+	out.Outputs[fragmentOutput] = "json"
+	l.origins.fallback(ptr+"/outputs/"+fragmentOutput, originConvention, noteFragment)
+	l.origins.say(ptr+"/may_add/template", m.template.at)
+	l.origins.say(ptr+"/may_add/max", m.max.at)
 }
 
 // decide says whether the task runs: by the condition of its stage, by its environment, which has been looked at, and by its own.

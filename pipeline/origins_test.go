@@ -98,7 +98,7 @@ func planLeaves(t *testing.T, plan *Plan) map[string]any {
 
 // workedOut are the values that planning makes of others, and the facts, which nobody has to look for: they stand beside what
 // they come from.
-var workedOut = regexp.MustCompile(`^/inputs/(event|hashes)/|^/trigger/|/when/(verdict|residual|saw/.*)$|/tasks/\d+/(omitted|later/\d+/\w+)$|/steps/\d+/omitted$`)
+var workedOut = regexp.MustCompile(`^/inputs/(event|hashes)/|^/trigger/|/when/(verdict|residual|saw/.*)$|/tasks/\d+/(omitted|later/\d+/\w+)$|/steps/\d+/omitted$|/may_add/inputs/`)
 
 func walkJSON(v any, ptr string, leaf func(ptr string, v any)) {
 	switch v := v.(type) {

@@ -117,8 +117,9 @@ const (
 
 // MayAdd declares that a step of the task may add tasks to its stage, made from a template.
 type MayAdd struct {
-	Template string `json:"template"`
-	Max      int    `json:"max"`
+	Template string          `json:"template"`
+	Max      int             `json:"max"`
+	Inputs   []FragmentInput `json:"inputs,omitempty"`
 }
 
 // Retries says when a failed attempt is followed by another one.

@@ -121,3 +121,11 @@ func outputsType() *jsonschema.Schema {
 }
 
 func defaultsType() *jsonschema.Schema { return objectSchema(defaultsObject(taskObject())) }
+
+func addedType() *jsonschema.Schema {
+	return &jsonschema.Schema{Type: "integer", Minimum: "1", Maximum: json.Number(fmt.Sprint(maxAdded))}
+}
+
+func mayAddType() *jsonschema.Schema {
+	return withRequired(objectSchema(mayAddObject()), "template", "max")
+}

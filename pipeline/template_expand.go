@@ -129,8 +129,14 @@ func (e *expander) items(list *node, at position) *node {
 	changed := false
 	for _, item := range list.items {
 		made := e.item(item, at)
-		changed = changed || len(made) != 1 || made[0] != item
+		before := len(out)
 		out = append(out, made...)
+		if at.splices == formTasks {
+			for _, task := range made {
+				out = append(out, e.slots(task)...)
+			}
+		}
+		changed = changed || len(out) != before+1 || made[0] != item
 	}
 	if !changed {
 		return list
@@ -182,20 +188,9 @@ func (e *expander) inside(n *node) *node {
 			return e.items(p.value, taskPosition())
 		case "steps":
 			return e.items(p.value, stepPosition())
-		case "may_add":
-			e.markUsed(p.value)
 		}
 		return p.value
 	})
-}
-
-// markUsed notes that the run may make tasks of a template.
-func (e *expander) markUsed(n *node) {
-	if name, ok := n.find("template"); ok {
-		if t, ok := e.own.named[name.value.text]; ok {
-			t.used = true
-		}
-	}
 }
 
 // mayStand refuses a template where what it makes has no place.
