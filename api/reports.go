@@ -9,6 +9,7 @@ import (
 
 	"github.com/ottoci/otto/client"
 	"github.com/ottoci/otto/db"
+	"github.com/ottoci/otto/pipeline"
 )
 
 // maxBatch is the most reports, or new runs, of one transaction. Larger ones gain little: at 50 a task's share of what a
@@ -166,20 +167,23 @@ func (a *API) finishOf(ctx context.Context, lease uuid.UUID, finish client.Lease
 	r := startOf(who, lease, client.LeaseStart{Epoch: finish.Epoch, Steps: finish.Steps})
 	r.kind, r.Outcome, r.ExitCode, r.Reason, r.Log = reportFinish, optional(finish.Outcome), finish.ExitCode, optional(finish.Reason), &finish.Log
 	if r.Outputs = finish.Outputs; len(r.Outputs) > 0 {
-		r.wrong = a.checkOutputs(ctx, lease, r.Outputs)
+		r.wrong = a.checkOutputs(ctx, lease, &r)
 	}
 	return r
 }
 
 // checkOutputs refuses outputs that the task of the caller's lease does not declare. Of a lease that is not the caller's nothing is
-// said here: its result is refused.
-func (a *API) checkOutputs(ctx context.Context, lease uuid.UUID, outputs map[string]any) error {
+// said here: its result is refused. A fragment that does not fit what the task may add fails the task: its agent knows no templates.
+func (a *API) checkOutputs(ctx context.Context, lease uuid.UUID, r *report) error {
 	rows, err := a.agents.LeaseDeclares(ctx, db.LeaseDeclaresParams{Lease: lease, Agent: caller(ctx).agent})
 	if err != nil || len(rows) == 0 {
 		return err
 	}
-	if err := client.CheckOutputs(decodeTo[map[string]string](rows[0]), outputs); err != nil {
+	if err := client.CheckOutputs(decodeTo[map[string]string](rows[0].Outputs), r.Outputs); err != nil {
 		return newProblem(codeInvalid, "lease %s: %v", lease, err).hint("report the task as failed, with this as the reason")
+	}
+	if err := pipeline.CheckFragment(rows[0].MayAdd, r.Outputs); err != nil {
+		r.Outcome, r.Reason = optional(client.Failed), optional(err.Error())
 	}
 	return nil
 }

@@ -116,7 +116,7 @@ func (q *Queries) LeaseByID(ctx context.Context, lease uuid.UUID) (Lease, error)
 }
 
 const leaseDeclares = `-- name: LeaseDeclares :many
-select coalesce(pt.spec -> 'outputs', '{}')::json as outputs
+select coalesce(pt.spec -> 'outputs', '{}')::json as outputs, coalesce(pt.spec -> 'may_add', 'null')::json as may_add
   from leases l join tasks t on t.id = l.task_id join runs r on r.id = l.run_id
   join plan_tasks pt on pt.plan_digest = r.plan_digest and pt.stage_index = t.stage_index and pt.task_index = t.index
  where l.id = $1::uuid and l.agent_id = $2::bigint
@@ -127,20 +127,25 @@ type LeaseDeclaresParams struct {
 	Agent int64
 }
 
-// LeaseDeclares reads which outputs the task of an agent's lease declares.
-func (q *Queries) LeaseDeclares(ctx context.Context, arg LeaseDeclaresParams) ([][]byte, error) {
+type LeaseDeclaresRow struct {
+	Outputs []byte
+	MayAdd  []byte
+}
+
+// LeaseDeclares reads which outputs the task of an agent's lease declares, and what it may add.
+func (q *Queries) LeaseDeclares(ctx context.Context, arg LeaseDeclaresParams) ([]LeaseDeclaresRow, error) {
 	rows, err := q.db.Query(ctx, leaseDeclares, arg.Lease, arg.Agent)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items [][]byte
+	var items []LeaseDeclaresRow
 	for rows.Next() {
-		var outputs []byte
-		if err := rows.Scan(&outputs); err != nil {
+		var i LeaseDeclaresRow
+		if err := rows.Scan(&i.Outputs, &i.MayAdd); err != nil {
 			return nil, err
 		}
-		items = append(items, outputs)
+		items = append(items, i)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err

@@ -16,8 +16,7 @@ func Compile(f File, facts Facts) (*Plan, Diagnostics) {
 	if root == nil {
 		return nil, r.sorted()
 	}
-	d := &decoder{report: r, lang: newLanguage(), limits: facts.Limits, dynamic: root.dynamic, paramsUsed: map[string]bool{},
-		fragments: map[string][]FragmentInput{}}
+	d := &decoder{report: r, lang: newLanguage(), limits: facts.Limits, dynamic: root.dynamic, paramsUsed: map[string]bool{}}
 	if facts.Event.Kind == "" {
 		facts.Event.Kind = EventManual
 	}

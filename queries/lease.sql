@@ -50,8 +50,8 @@ select * from otto.server_beat(@name::text);
 select * from cluster;
 
 -- name: LeaseDeclares :many
--- LeaseDeclares reads which outputs the task of an agent's lease declares.
-select coalesce(pt.spec -> 'outputs', '{}')::json as outputs
+-- LeaseDeclares reads which outputs the task of an agent's lease declares, and what it may add.
+select coalesce(pt.spec -> 'outputs', '{}')::json as outputs, coalesce(pt.spec -> 'may_add', 'null')::json as may_add
   from leases l join tasks t on t.id = l.task_id join runs r on r.id = l.run_id
   join plan_tasks pt on pt.plan_digest = r.plan_digest and pt.stage_index = t.stage_index and pt.task_index = t.index
  where l.id = @lease::uuid and l.agent_id = @agent::bigint;

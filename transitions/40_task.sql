@@ -194,6 +194,15 @@ begin
     return query select t.* from unnest(held) h join tasks t on t.id = h.task_id;
 end $$;
 
+-- fragment_of says of a fragment among outputs how many tasks it adds, and its digest. Internal.
+create function otto.fragment_of(outputs jsonb) returns jsonb language plpgsql immutable as $$
+begin
+    if jsonb_typeof(outputs -> 'fragment') is distinct from 'array' then return '{}'; end if;
+    return jsonb_build_object('fragment', jsonb_build_object(
+        'tasks', jsonb_array_length(outputs -> 'fragment'),
+        'digest', 'sha256:' || encode(sha256(convert_to((outputs -> 'fragment')::text, 'UTF8')), 'hex')));
+end $$;
+
 -- outputs_keep keeps the outputs that reports bring, those of the attempt before replaced, and names them in the events that end
 -- their tasks. Internal.
 create function otto.outputs_keep(reports otto.report[], news otto.new_event[])
@@ -204,9 +213,9 @@ begin
     on conflict (task_id) do update set epoch = excluded.epoch, bytes = excluded.bytes, outputs = excluded.outputs;
     return array(
         select row(n.kind, n.ends, n.actor, n.run_id, n.stage_id, n.task_id, n.epoch, n.step,
-                   case when n.ends and n.step is null and o.names is not null then n.data || jsonb_build_object('outputs', o.names) else n.data end)::new_event
+                   case when n.ends and n.step is null and o.names is not null then n.data || jsonb_build_object('outputs', o.names) || o.added else n.data end)::new_event
           from unnest(news) with ordinality n(kind, ends, actor, run_id, stage_id, task_id, epoch, step, data, place)
-          left join (select r.task_id, (select jsonb_agg(k order by k) from jsonb_object_keys(r.outputs) k) as names
+          left join (select r.task_id, (select jsonb_agg(k order by k) from jsonb_object_keys(r.outputs) k) as names, fragment_of(r.outputs) as added
                        from unnest(reports) r where r.outputs <> '{}') o on o.task_id = n.task_id
          order by n.place);
 end $$;
