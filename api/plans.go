@@ -111,7 +111,7 @@ func encodeDiagnostics(list pipeline.Diagnostics) []client.Diagnostic {
 	for _, d := range list {
 		out = append(out, client.Diagnostic{
 			Code: string(d.Code), Severity: string(d.Severity), Message: d.Message,
-			File: d.File, Line: d.Line, Column: d.Column, Snippet: d.Snippet, Suggestion: d.Suggestion,
+			File: d.File, Line: d.Line, Column: d.Column, Snippet: d.Snippet, Suggestion: d.Suggestion, Used: d.Used,
 		})
 	}
 	return out

@@ -176,6 +176,7 @@ type Diagnostic struct {
 	Column     int    `json:"column,omitempty"`
 	Snippet    string `json:"snippet,omitempty" doc:"The lines around the place, with a caret."`
 	Suggestion string `json:"suggestion,omitempty"`
+	Used       string `json:"used,omitempty" doc:"For a place in a template: where the template is used."`
 }
 
 // Source is a stored source bundle.

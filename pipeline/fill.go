@@ -98,7 +98,7 @@ func (d *decoder) fillEnv(n *node, s *scope) *node {
 	out := *n
 	out.pairs = slices.Clone(n.pairs)
 	for i, p := range out.pairs {
-		if p.value.kind == stringKind {
+		if p.value.kind == stringKind && p.value.dynamic {
 			out.pairs[i].value = d.fillText(p.value, s)
 		}
 	}
@@ -134,6 +134,9 @@ func (d *decoder) fill(n *node, s *scope) *node {
 	return &out
 }
 
+// maxFilledBytes bounds what the expressions of one text make: a value can stand in it a thousand times.
+const maxFilledBytes = 1 << 20
+
 // fillText works out a text. One that is a single expression takes the type of its value; else the values are put in as text.
 func (d *decoder) fillText(n *node, s *scope) *node {
 	pieces, ok := d.pieces(n)
@@ -166,6 +169,10 @@ func (d *decoder) fillText(n *node, s *scope) *node {
 			}
 			known.WriteString(text)
 			late = append(late, strconv.Quote(text))
+		}
+		if known.Len() > maxFilledBytes {
+			d.add(tooMuch, n.at, "the expressions of the text make more than %d bytes of it", maxFilledBytes)
+			return brokenAt(n)
 		}
 	}
 	switch {

@@ -22,7 +22,7 @@ func isCode(key string) bool { return key == "sh" || key == "when" || key == "un
 
 // node copies a part of the template; key is the one it stands behind.
 func (c *copier) node(n *node, key string) *node {
-	if !c.charge(1, len(n.text)) {
+	if !c.charge(c.use, 1, len(n.text)) {
 		return brokenAt(n)
 	}
 	if n.kind == stringKind && n.dynamic && !isCode(key) {
@@ -45,19 +45,6 @@ func (c *copier) children(n *node, in *frame, child func(*node, string) *node) *
 	}
 	out.seeDynamic()
 	return &out
-}
-
-// charge counts what is made, and stops at the bounds.
-func (c *copier) charge(nodes, bytes int) bool {
-	if c.spent() {
-		return false
-	}
-	c.nodes += nodes
-	c.bytes += bytes
-	if c.spent() {
-		c.add(templateBounds, c.use.at, "templates make too much: at most %d values and %d bytes of text", maxMadeNodes, maxMadeBytes)
-	}
-	return !c.spent()
 }
 
 // text puts inputs into a text. Other expressions stay as they are, to be worked out as all are, and so do inputs that could make
@@ -83,12 +70,12 @@ func (c *copier) text(n *node) *node {
 			c.add(misplacedInput, at, "%s is %s, and cannot be part of a text", strings.TrimSpace(p.text), v.kind).
 				Suggestion = "let the expression be the whole value"
 			return brokenAt(&out)
-		case v != nil && !v.filled && (v.dynamic || !strings.ContainsAny(v.text, "${")):
+		case v != nil && (v.dynamic || !strings.ContainsAny(v.text, "${")):
 			text, put, open = v.text, true, open || v.dynamic
 		case p.isExpr:
 			text, open = "${{"+p.text+"}}", true
 		}
-		if !c.charge(0, len(text)) {
+		if !c.charge(c.use, 0, len(text)) {
 			return brokenAt(&out)
 		}
 		b.WriteString(text)
@@ -110,7 +97,7 @@ func (c *copier) input(p piece) *node {
 
 // value puts an input in the place of an expression. It keeps its own place in the file, and remembers where it is used.
 func (c *copier) value(n *node, used span) *node {
-	if !c.charge(1, len(n.text)) {
+	if !c.charge(c.use, 1, len(n.text)) {
 		return &node{kind: brokenKind, at: used, size: 1}
 	}
 	file, inputs := c.own, map[string]*node(nil)

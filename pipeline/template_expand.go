@@ -264,6 +264,19 @@ func (e *expander) make(t *templateDecl, use *node, values map[string]*node) *no
 	return made
 }
 
+// charge counts what is made, and stops at the bounds.
+func (e *expander) charge(use *node, nodes, bytes int) bool {
+	if e.spent() {
+		return false
+	}
+	e.nodes += nodes
+	e.bytes += bytes
+	if e.spent() {
+		e.add(templateBounds, use.at, "templates make too much: at most %d values and %d bytes of text", maxMadeNodes, maxMadeBytes)
+	}
+	return !e.spent()
+}
+
 // spent tells whether templates have made more than they may.
 func (e *expander) spent() bool { return e.nodes > maxMadeNodes || e.bytes > maxMadeBytes }
 

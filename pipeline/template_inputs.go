@@ -160,7 +160,7 @@ func (e *expander) bind(t *templateDecl, use *node, with *node) (map[string]*nod
 		n, said := given[in.name.text]
 		switch {
 		case said:
-			if n = e.early(n); !e.fits(t, in, n) {
+			if n = e.early(n); !e.charge(use, 0, len(n.text)) || !e.fits(t, in, n) {
 				ok = false
 			}
 		case in.fallback != nil:
