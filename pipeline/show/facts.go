@@ -151,15 +151,12 @@ func (f *facts) env(env map[string]string, t *pipeline.Task, field string) {
 		switch value := env[name]; {
 		case later[name] != "":
 			f.add(Line, "env", at, name+" is decided later: "+oneLine(later[name]))
-		case f.common[name] == value && field == "/env/" && f.isCommon(name):
-			f.add(Usual, "env", at, name+"="+quoted(value))
 		default:
-			f.add(Joined, "env", at, name+"="+quoted(value))
+			weight := Joined
+			if common, ok := f.common[name]; ok && common == value && field == "/env/" {
+				weight = Usual
+			}
+			f.add(weight, "env", at, name+"="+quoted(value))
 		}
 	}
-}
-
-func (b *builder) isCommon(name string) bool {
-	_, ok := b.common[name]
-	return ok
 }

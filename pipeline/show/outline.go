@@ -4,7 +4,6 @@ package show
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/ottoci/otto/pipeline"
 )
@@ -152,10 +151,4 @@ func count(n int, one string) string {
 		return "1 " + one
 	}
 	return fmt.Sprintf("%d %ss", n, one)
-}
-
-// firstLine is the first line of a text that says something.
-func firstLine(text string) string {
-	line, _, _ := strings.Cut(strings.TrimSpace(text), "\n")
-	return strings.TrimSpace(line)
 }
