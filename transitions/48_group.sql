@@ -54,16 +54,25 @@ begin
       from unnest(entered) e join tasks t on t.id = e.id and t.state = 'blocked', lateral (select group_skips(t) as skips) s;
     news := news || array(select row('task.blocked', false, h.actor, t.run_id, t.stage_id, t.id, null, null, jsonb_build_object('reason', t.reason))::new_event
                             from unnest(held) h join tasks t on t.id = h.id order by t.id);
-    perform enqueue('group_supersede', jsonb_build_object('project', g.group_project, 'group', g.group_name))
-       from (select distinct t.group_project, t.group_name from unnest(held) h join tasks t on t.id = h.id where t.on_conflict = 'abort_older') g;
+    perform enqueue(g.kind, jsonb_build_object('project', g.group_project, 'group', g.group_name))
+       from (select distinct case t.on_conflict when 'skip' then 'group_promote' else 'group_supersede' end as kind, t.group_project, t.group_name
+               from unnest(held) h join tasks t on t.id = h.id
+              where t.on_conflict = 'abort_older' or (t.on_conflict = 'skip' and group_lock_free(t.group_project, t.group_name))) g;
     return news || groups_skip(skipped);
 end $$;
 
--- group_skips says whether a task that waits for its group is not to: it has no room there, as far as that can be known. Internal.
+-- group_skips says whether a task that waits for its group is not to: it has no room there, as far as that can be known. Each skip
+-- may lead to the next, deeper in the stack, so after 50 a transaction leaves the rest to the job: 100 fit into 2 MB. Internal.
 create function otto.group_skips(t tasks) returns boolean language plpgsql as $$
 begin
-    return t.on_conflict = 'skip' and group_lock_free(t.group_project, t.group_name)
+    return t.on_conflict = 'skip' and group_skipped() < 50 and group_lock_free(t.group_project, t.group_name)
        and not exists (select from group_fits(t.group_project, t.group_name) f where f.task = t.id);
+end $$;
+
+-- group_skipped counts how often this transaction has skipped tasks for their groups. Internal.
+create function otto.group_skipped() returns int language plpgsql stable as $$
+begin
+    return coalesce(nullif(current_setting('otto.group_skipped', true), '')::int, 0);
 end $$;
 
 -- groups_skip: blocked → skipped, for tasks that do not wait for their group. Internal, under the runs' locks.
@@ -72,6 +81,7 @@ returns otto.new_event[] language plpgsql as $$
 declare news new_event[]; counted settled[]; gone act[];
 begin
     if acts is null then return '{}'; end if;
+    perform set_config('otto.group_skipped', (group_skipped() + 1)::text, true);
     with u as (
         update tasks t set state = 'skipped', finished_at = clock() from unnest(acts) a where t.id = a.id and t.state = 'blocked'
         returning t.*, a.actor

@@ -138,11 +138,17 @@ func TestGroupSkipsMany(t *testing.T) {
 	w := newWorld(t)
 	w.runPlan(w.grouped(1, pipeline.ConflictWait))
 	ottofile, given := "stages: [{stage: s, mode: linear, tasks: [", tasks{}
-	for i := range 100 {
+	for i := range 220 {
 		ottofile += fmt.Sprintf("{task: t%d, steps: [{sh: a}]}, ", i)
 		given[fmt.Sprint("t", i)] = group(1, pipeline.ConflictSkip)
 	}
 	run := w.runPlan(w.planWith(ottofile+"]}]", change(given)))
+	for jobs := range 5 { // each goes on where the transaction before it stopped
+		if want := min(50*(jobs+1), 220); w.count("select count(*) from tasks where run_id = $1 and state = 'skipped'", run) != want {
+			t.Errorf("not %d are skipped after %d jobs", want, jobs)
+		}
+		w.promote()
+	}
 	if got := w.runRow(run).State; got != "skipped" {
 		t.Errorf("the run is %s", got)
 	}
