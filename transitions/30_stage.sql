@@ -10,7 +10,7 @@ begin
     with u as (
         update stages s set state = case when o.starts then 'running' else s.state end, started_at = case when o.starts then clock() else s.started_at end,
                reached = case when not o.starts then true end
-          from unnest(crossings) c join stages w on w.id = c.stage_id and w.finished_at is null
+          from unnest(crossings) c join stages w on w.id = c.stage_id and w.finished_at is null and coalesce(w.reached, w.state = 'running') is false
          cross join lateral (select w.state = 'waiting' and exists (
                 select from tasks t where t.run_id = w.run_id and t.stage_index = w.index and t.state = 'waiting' and t.needs_left is null and (c.go or t.always)) as starts) o
          where s.id = w.id

@@ -166,6 +166,16 @@ func TestEarlyStages(t *testing.T) {
 		w.end(agent, run, "b", "succeeded")
 		w.want(run, "failed: succeeded[a=succeeded] succeeded[b=succeeded] failed[c=failed]")
 	})
+	t.Run("is_opened_once_though_a_later_one_ends_with_those_before", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		run := w.runPlan(w.planWith(`stages: [{stage: a, steps: [{sh: a}]}, {stage: s, mode: linear, tasks: [{task: b, steps: [{sh: b}]}, {task: c, steps: [{sh: c}]}]}, {stage: d, steps: [{sh: d}]}]`,
+			func(p *pipeline.Plan) {
+				p.Stages[0].OnFailure = true
+				p.Stages[2].Tasks[0].Needs = []string{"a"}
+			}))
+		w.want(run, "running: skipped[a=skipped] running[b=ready c=waiting] skipped[d=skipped]")
+	})
 	t.Run("on_failure_sees_what_is_before", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t)
