@@ -11,9 +11,12 @@ import (
 // The bounds of an expression. Cost is counted in steps of evaluation, roughly a tenth of a microsecond each.
 const (
 	maxExprBytes     = 4 << 10
+	maxResidualBytes = 64 << 10  // with the values that it is compared with
 	maxExprCost      = 1_000_000 // that it may have by its form, with values of the sizes below
 	maxExprSteps     = 200_000   // that one evaluation may take
 	exprTextSize     = 200       // the size that the estimate assumes of texts and lists
+	maxFileSteps     = 3_000_000 // that all evaluations of a file may take
+	maxExprs         = 3000      // of different texts in a file: reading one takes longer than working it out
 	maxFunctionGlobs = 5
 )
 
@@ -43,6 +46,9 @@ type exprs struct {
 	files    fileFunctions
 	fields   *celTypes
 	compiled map[string]*compiledExpr
+	maxBytes int
+	spent    uint64 // steps of evaluation
+	run      *exprs // the language of what is left for the run, see checkResidual
 }
 
 // compiledExpr is an expression that has passed its checks, or what is wrong with it.
@@ -61,20 +67,33 @@ func newExprs(params map[string]*types.Type, files fileFunctions) (*exprs, error
 		return nil, err
 	}
 	text, dyn := cel.StringType, cel.DynType
-	options := []cel.EnvOption{
-		cel.CustomTypeProvider(fields), cel.OptionalTypes(), cel.EnableMacroCallTracking(),
-		cel.ParserExpressionSizeLimit(maxExprBytes), cel.ParserRecursionLimit(50), cel.ASTValidators(cel.ValidateRegexLiterals(), cel.ValidateComprehensionNestingLimit(2)),
+	env, err := cel.NewEnv(append(commonLanguage(maxExprBytes), cel.CustomTypeProvider(fields),
 		cel.Variable(nameParams, cel.ObjectType(typeParams)), cel.Variable(nameEvent, cel.ObjectType(typeEvent)),
 		cel.Variable(nameBranch, text), cel.Variable(nameTag, text), cel.Variable(nameSHA, text), cel.Variable(nameRef, text),
 		cel.Variable(nameMatrix, cel.MapType(text, dyn)), cel.Variable(nameEnv, cel.MapType(text, text)), cel.Variable(nameEnvironment, text),
-		cel.Variable(nameOutputs, cel.MapType(text, cel.MapType(text, dyn))), cel.Variable(nameStatus, text), cel.Variable(nameInputs, cel.MapType(text, dyn)),
-		overGlobs("changed", cel.BoolType, files), overGlobs("hash", cel.StringType, files),
-	}
-	env, err := cel.NewEnv(options...)
+		cel.Variable(nameInputs, cel.MapType(text, dyn)), overGlobs("changed", cel.BoolType, files), overGlobs("hash", cel.StringType, files))...)
 	if err != nil {
 		return nil, fmt.Errorf("make the language of expressions: %w", err)
 	}
-	return &exprs{env: env, files: files, fields: fields, compiled: map[string]*compiledExpr{}}, nil
+	return &exprs{env: env, fields: fields, files: files, compiled: map[string]*compiledExpr{}, maxBytes: maxExprBytes}, nil
+}
+
+// newRunExprs makes the language of what a plan leaves to the run: outputs and status are all that it reads.
+func newRunExprs() (*exprs, error) {
+	env, err := cel.NewEnv(commonLanguage(maxResidualBytes)...)
+	if err != nil {
+		return nil, fmt.Errorf("make the language of expressions: %w", err)
+	}
+	return &exprs{env: env, fields: &celTypes{}, compiled: map[string]*compiledExpr{}, maxBytes: maxResidualBytes}, nil
+}
+
+// commonLanguage is what expressions are at planning and in the run.
+func commonLanguage(maxBytes int) []cel.EnvOption {
+	return []cel.EnvOption{
+		cel.OptionalTypes(), cel.EnableMacroCallTracking(), cel.ParserExpressionSizeLimit(maxBytes), cel.ParserRecursionLimit(50),
+		cel.ASTValidators(cel.ValidateRegexLiterals(), cel.ValidateComprehensionNestingLimit(2)), asText(),
+		cel.Variable(nameOutputs, cel.MapType(cel.StringType, cel.MapType(cel.StringType, cel.DynType))), cel.Variable(nameStatus, cel.StringType),
+	}
 }
 
 // fileFunctions answer what an expression asks of the source, for a list of globs.
@@ -122,9 +141,13 @@ func (x *exprs) compile(text string) *compiledExpr {
 		return known
 	}
 	c := &compiledExpr{text: text}
+	if len(x.compiled) >= maxExprs {
+		c.problems = []exprProblem{{code: exprCost, message: fmt.Sprintf("the file has more than %d different expressions", maxExprs)}}
+		return c
+	}
 	x.compiled[text] = c
-	if len(text) > maxExprBytes {
-		c.problems = append(c.problems, exprProblem{code: exprCost, message: fmt.Sprintf("the expression has %d bytes; at most %d are read", len(text), maxExprBytes)})
+	if len(text) > x.maxBytes {
+		c.problems = append(c.problems, exprProblem{code: exprCost, message: fmt.Sprintf("the expression has %d bytes; at most %d are read", len(text), x.maxBytes)})
 		return c
 	}
 	ast, issues := x.env.Parse(text)
@@ -138,6 +161,9 @@ func (x *exprs) compile(text string) *compiledExpr {
 		return c
 	}
 	c.ast, c.mentions = checked, mentions(checked)
+	if c.problems = hiddenNames(checked); len(c.problems) > 0 {
+		return c
+	}
 	if c.tooCostly(x.env) {
 		c.problems = append(c.problems, exprProblem{code: exprCost, message: "the expression may take too long to evaluate",
 			suggestion: "loops over loops are rarely needed: look for the value directly"})

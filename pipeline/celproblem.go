@@ -78,6 +78,8 @@ func (x *exprs) explainName(p *exprProblem, name string) {
 	p.suggestion = "there are " + strings.Join(exprNames(), ", ") + ", changed(…) and hash(…)"
 	if near := nearest(name, append(exprNames(), "changed", "hash", "true", "false")); near != "" {
 		p.suggestion = fmt.Sprintf("did you mean %q?", near)
+	} else if x.fields.fields == nil {
+		p.suggestion = "there are outputs and status"
 	} else if _, isParam := x.fields.fields[typeParams][name]; isParam {
 		p.suggestion = fmt.Sprintf("did you mean %q?", nameParams+"."+name)
 	}

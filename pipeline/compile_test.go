@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -115,6 +116,14 @@ func hostile() map[string]string {
 		}
 		return b.String()
 	}
+	lines := func(n int, line string) string {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, line, i)
+		}
+		return b.String()
+	}
+	numbers := func(n int) string { return lines(n, "%d, ") + "x" }
 	return map[string]string{
 		"flow lists":       deep("[", maxFileBytes),
 		"flow lists most":  deep("[", maxIndicators-1),
@@ -148,17 +157,40 @@ func hostile() map[string]string {
 		"aliases":          "steps:\n- &a {sh: x, env: {A: b}}\n" + deep("- *a\n", 10_000),
 		"laughs": "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\n" +
 			"c: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: [*d,*d,*d,*d,*d,*d,*d,*d,*d]\n",
-		"shell subshells": "steps:\n- sh: '" + deep("$(", 15_000) + "'",
-		"shell parens":    "steps:\n- sh: '" + deep("(", 32_000) + "'",
-		"shell ifs":       "steps:\n- sh: '" + deep("if ", 10_000) + "'",
-		"shell braces":    "steps:\n- sh: '" + deep("${a:-", 6_000) + "'",
-		"shell math":      "steps:\n- sh: '((" + deep("(", 30_000) + "'",
-		"shell nots":      "steps:\n- sh: '" + deep("! ", 15_000) + "'",
-		"shell heredocs":  "steps:\n- sh: |\n" + deep("    cat <<A\n", 2_500),
-		"shell pipes":     "steps:\n- sh: a" + deep("|a", 15_000),
-		"shell runs":      "steps:\n- sh: a" + deep("|sh", 10_000),
-		"shell words":     "steps:\n- sh: echo " + deep("\"$a\"", 6_000),
-		"shell nests":     "steps:\n- sh: '" + deep("sh -c \"$(", 400) + deep(")\"", 400) + "'",
+		"shell subshells":   "steps:\n- sh: '" + deep("$(", 15_000) + "'",
+		"shell parens":      "steps:\n- sh: '" + deep("(", 32_000) + "'",
+		"shell ifs":         "steps:\n- sh: '" + deep("if ", 10_000) + "'",
+		"shell braces":      "steps:\n- sh: '" + deep("${a:-", 6_000) + "'",
+		"shell math":        "steps:\n- sh: '((" + deep("(", 30_000) + "'",
+		"shell nots":        "steps:\n- sh: '" + deep("! ", 15_000) + "'",
+		"shell heredocs":    "steps:\n- sh: |\n" + deep("    cat <<A\n", 2_500),
+		"shell pipes":       "steps:\n- sh: a" + deep("|a", 15_000),
+		"shell runs":        "steps:\n- sh: a" + deep("|sh", 10_000),
+		"shell words":       "steps:\n- sh: echo " + deep("\"$a\"", 6_000),
+		"many expressions":  "steps:\n" + lines(maxSteps-1, "- {sh: a, when: branch == '%d'}\n"),
+		"one expression":    "steps:\n" + deep("- {sh: a, when: '["+deep("1,", 100)+"1].all(x, ["+deep("2,", 100)+"2].exists(y, x == y))'}\n", 1_500),
+		"nested expression": "env:\n" + lines(400, "  A%[1]d: '${{ "+deep("(", 1000)+"%[1]d }}'\n"),
+		"long expressions":  "env:\n" + lines(200, "  A%[1]d: '${{ "+deep("1 + ", 1000)+"%[1]d }}'\n"),
+		"open expressions":  "env: { A: '" + deep("${{ \"", 100_000) + "' }\nsteps: [{sh: a}]",
+		"small expressions": "env: { A: '" + deep("${{ 1 }}", 12_000) + "' }\nsteps: [{sh: a}]",
+		"late expressions":  "stages:\n- {stage: b, outputs: [v], steps: [{sh: a}]}\n- parallel:\n" + lines(4_000, "  - {task: t%d, when: outputs.b.v == '1' && branch == '', steps: [{sh: a}]}\n"),
+		"late chains": "stages:\n- linear:\n  - {task: t0, outputs: [v], steps: [{sh: a}]}\n" +
+			lines(4_000, "  - {task: u%d, when: outputs.t0.v == '1', needs: [t0], steps: [{sh: a}]}\n"),
+		"expression loops": "env: { A: '${{ [1].map(a, [1].map(b, [1].map(c, [1].map(d, d)))) }}' }\nsteps: [{sh: a}]",
+		"regex":            "steps: [{sh: a, when: 'branch.matches(\"" + deep("(a*)*", 600) + "\")'}]",
+		"matrix bomb":      "stages:\n- {stage: a, matrix: {" + lines(10, "a%d: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9],") + "}, steps: [{sh: a}]}",
+		"matrix legs":      "stages:\n" + lines(10, "- {stage: s%d, matrix: {a: ["+numbers(990)+"]}, steps: [{sh: a, env: {A: '${{ matrix.a }}'}}]}\n"),
+		"matrix excludes":  "stages:\n- {stage: a, matrix: {a: [" + numbers(990) + "], exclude: [" + lines(30_000, "{a: x%d},") + "]}, steps: [{sh: a}]}",
+		"matrix includes":  "stages:\n- {stage: a, matrix: {include: [" + lines(30_000, "{a: x%d},") + "]}, steps: [{sh: a}]}",
+		"params":           "params: {" + lines(100, "p%d: {pattern: '(a|b){1,500}', enum: ["+deep("aaaaa, ", 300)+"b]},") + "}\nsteps: [{sh: a}]",
+		"param values":     "params: {a: {enum: [" + lines(50_000, "v%d, ") + "b], default: x}}\nsteps: [{sh: a}]",
+		"pattern":          "params: {a: {pattern: '((((a{0,30}){0,30}){0,30}){0,30}){0,30}'}}\nsteps: [{sh: a}]",
+		"globs":            "on: {push: {paths: ['" + deep("{a,b}", 150) + "', '" + deep("**/", 300) + "x', '" + deep("*a", 400) + "']}}\nsteps: [{sh: a, when: 'changed(\"" + deep("{a,b}", 20) + "\")'}]",
+		"many globs":       "on: {push: {paths: [" + lines(40_000, "'a%d/**',") + "]}}\nsteps: [{sh: a}]",
+		"needs": "stages:\n- {stage: a, matrix: {a: [" + numbers(990) + "]}, steps: [{sh: a}]}\n- parallel:\n" +
+			lines(4_000, "  - {task: t%d, needs: [a], steps: [{sh: a}]}\n"),
+		"outputs":     "stages:\n- {stage: a, outputs: [" + lines(50_000, "v%d, ") + "], steps: [{sh: a}]}",
+		"shell nests": "steps:\n- sh: '" + deep("sh -c \"$(", 400) + deep(")\"", 400) + "'",
 	}
 }
 
@@ -166,7 +198,9 @@ func TestHostile(t *testing.T) {
 	t.Parallel()
 	for name, text := range hostile() {
 		for _, read := range []func() (*Plan, Diagnostics){
-			func() (*Plan, Diagnostics) { return Compile(File{Name: "Ottofile.yaml", Data: []byte(text)}, Facts{}) },
+			func() (*Plan, Diagnostics) {
+				return Compile(File{Name: "Ottofile.yaml", Data: []byte(text)}, hostileFacts())
+			},
 			func() (*Plan, Diagnostics) { return FromModel([]byte(text)) },
 		} {
 			plan, diags := read()
@@ -177,26 +211,49 @@ func TestHostile(t *testing.T) {
 	}
 }
 
-// No file takes a second, or makes more than 400 MB of garbage in all. It runs alone, before the parallel tests, and what
-// others do to the machine is not the file's fault: the best of some tries counts.
+// hostileFacts are an event and parameters that make much of a hostile file.
+func hostileFacts() Facts {
+	changed := make([]string, 3000)
+	for i := range changed {
+		changed[i] = fmt.Sprintf("%s/%d", strings.Repeat("a", 60), i)
+	}
+	return Facts{Event: Event{Kind: EventPush, Branch: strings.Repeat("a", 200), Changed: changed}}
+}
+
+// No file takes a second of the processor, or makes more than 400 MB of garbage in all. It runs alone, before the parallel
+// tests. What others do to the machine is not the file's fault: the process's own time counts, and the best of some tries.
 func TestHostileCost(t *testing.T) {
+	facts := hostileFacts()
 	for name, text := range hostile() {
 		best, tries := time.Hour, 0
-		for ; best > time.Second && tries < 5; tries++ {
+		for ; best > time.Second && tries < 4; tries++ {
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
-			began := time.Now()
-			Compile(File{Name: "Ottofile.yaml", Data: []byte(text)}, Facts{})
-			best = min(best, time.Since(began))
+			began := usedCPU(t)
+			Compile(File{Name: "Ottofile.yaml", Data: []byte(text)}, facts)
+			best = min(best, usedCPU(t)-began)
 			runtime.ReadMemStats(&after)
 			if made := after.TotalAlloc - before.TotalAlloc; made > 400<<20 {
 				t.Errorf("%s makes %d MB", name, made>>20)
 			}
 		}
 		if best > time.Second {
-			t.Errorf("%s takes %s", name, best)
+			t.Errorf("%s takes %s of the processor", name, best)
+		}
+		if testing.Verbose() && best > 300*time.Millisecond {
+			t.Logf("%s takes %s", name, best)
 		}
 	}
+}
+
+// usedCPU is what this process has used of the processor for itself.
+func usedCPU(t *testing.T) time.Duration {
+	t.Helper()
+	var used syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(used.Utime.Nano())
 }
 
 // What a large installation writes fits: ten thousand tasks in one file.

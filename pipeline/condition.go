@@ -78,6 +78,12 @@ func inWords(v any) string {
 	if text, ok := v.(string); ok {
 		return fmt.Sprintf("%q", text)
 	}
+	switch v.(type) {
+	case nil:
+		return "null"
+	case map[string]any:
+		return "a mapping"
+	}
 	if items, ok := v.([]any); ok {
 		words := make([]string, 0, len(items))
 		for _, item := range items {

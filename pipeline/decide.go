@@ -23,7 +23,7 @@ type Decision struct {
 // Decide works out what the plan left open about a task, from exactly the residuals that stand in it. An error names the
 // field, and what was wrong with its values.
 func Decide(task Task, known Known) (Decision, error) {
-	x, err := newExprs(nil, fileFunctions{})
+	x, err := newRunExprs()
 	if err != nil {
 		return Decision{}, err
 	}
@@ -34,6 +34,9 @@ func Decide(task Task, known Known) (Decision, error) {
 	s := &scope{known: map[string]any{nameOutputs: outputs, nameStatus: known.Status}}
 	out := Decision{Runs: true, Values: map[string]any{}}
 	for _, later := range task.Later {
+		if step, _, ok := strings.Cut(later.Field, "/env/"); ok && out.Values[step+"/when"] == false {
+			continue // the step does not run
+		}
 		a, err := x.evalText(later.Expr, s)
 		if err != nil {
 			return Decision{}, fmt.Errorf("%s: %w", strings.TrimPrefix(later.Field, "/"), err)

@@ -4,11 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 	"strings"
 
 	"cel.dev/cel-go/cel"
-	"cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 )
@@ -43,7 +41,13 @@ func (x *exprs) eval(c *compiledExpr, s *scope) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
+	if x.spent > maxFileSteps {
+		return answer{}, errors.New("the expressions of the file take too long together")
+	}
 	out, details, err := c.program.Eval(vars)
+	if cost := details.ActualCost(); cost != nil {
+		x.spent += *cost
+	}
 	if err != nil {
 		return answer{}, evalError(err)
 	}
@@ -97,108 +101,6 @@ func brief(v any) any {
 		}
 	}
 	return v
-}
-
-// residual gives what is left of an expression, in terms of what only the run knows: everything else is written in as its value.
-func (x *exprs) residual(c *compiledExpr, details *cel.EvalDetails, s *scope) (string, error) {
-	pruned, err := x.env.ResidualAst(c.ast, details)
-	if err != nil {
-		return "", fmt.Errorf("write what is left of it: %w", err)
-	}
-	for _, m := range mentions(pruned) {
-		known, err := x.knownPart(m, s)
-		if err != nil {
-			return "", err
-		}
-		if known != nil {
-			m.expr.SetKindCase(known)
-		}
-	}
-	text, err := cel.AstToString(pruned)
-	if err != nil {
-		return "", fmt.Errorf("write what is left of it: %w", err)
-	}
-	return text, nil
-}
-
-// knownPart is what to write for a mention in a residual, or nil if it stays.
-func (x *exprs) knownPart(m mention, s *scope) (ast.Expr, error) {
-	fac := ast.NewExprFactory()
-	root := m.path[0]
-	late, isLate := "", false
-	if root == nameEnv && len(m.path) == 2 {
-		late, isLate = s.lateEnv[m.path[1]]
-	}
-	switch {
-	case isLate:
-		inner, issues := x.env.Compile(late)
-		if issues.Err() != nil {
-			return nil, issues.Err()
-		}
-		return fac.CopyExpr(inner.NativeRep().Expr()), nil
-	case m.call:
-		v := x.files.call(root, m.path[1:])
-		if types.IsError(v) {
-			return nil, fmt.Errorf("%s: %v", m.text, v)
-		}
-		return fac.NewLiteral(m.expr.ID(), v), nil
-	case slices.Contains(s.lateRoot, root):
-		return nil, nil
-	}
-	v, err := look(s.known, m.path)
-	if err != nil {
-		return nil, err
-	}
-	return constant(fac, v)
-}
-
-// constant writes a known value into an expression.
-func constant(fac ast.ExprFactory, v any) (ast.Expr, error) {
-	switch v := v.(type) {
-	case string:
-		return fac.NewLiteral(0, types.String(v)), nil
-	case bool:
-		return fac.NewLiteral(0, types.Bool(v)), nil
-	case int64:
-		return fac.NewLiteral(0, types.Int(v)), nil
-	case float64:
-		return fac.NewLiteral(0, types.Double(v)), nil
-	case []string:
-		items := make([]any, 0, len(v))
-		for _, item := range v {
-			items = append(items, item)
-		}
-		return constant(fac, items)
-	case []any:
-		items := make([]ast.Expr, 0, len(v))
-		for _, item := range v {
-			e, err := constant(fac, item)
-			if err != nil {
-				return nil, err
-			}
-			items = append(items, e)
-		}
-		return fac.NewList(0, items, nil), nil
-	}
-	return nil, fmt.Errorf("%s cannot be part of what is decided later", kindOf(v))
-}
-
-// look follows a path through known values.
-func look(known map[string]any, path []string) (any, error) {
-	var v any = known
-	for _, key := range path {
-		var ok bool
-		switch m := v.(type) {
-		case map[string]any:
-			v, ok = m[key]
-		case map[string]string:
-			v, ok = m[key]
-		}
-		if !ok {
-			return nil, fmt.Errorf("there is no %q", key)
-		}
-	}
-	return v, nil
 }
 
 // native gives a value of CEL as a plan writes it.

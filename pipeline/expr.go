@@ -32,7 +32,10 @@ func (d *decoder) pieces(n *node) ([]piece, bool) {
 		start := at + i + len("${{")
 		size := exprSize(n.text[start:])
 		if size < 0 {
-			d.add(exprUnclosed, d.inText(n, at+i, len("${{")), `"${{" is not closed`).Suggestion = "add }}"
+			x := d.add(exprUnclosed, d.inText(n, at+i, len("${{")), `"${{" is not closed`)
+			if x.Suggestion = "add }}"; strings.Contains(n.text[start:], "}}") {
+				x.Suggestion = "a quote or brace before }} is not closed"
+			}
 			return nil, false
 		}
 		if strings.TrimSpace(n.text[start:start+size]) == "" {
@@ -63,21 +66,46 @@ func onlyExpr(pieces []piece) (only piece, ok bool) {
 	return only, ok
 }
 
-// exprSize is where the expression that starts a text ends with "}}", or -1. A text in quotes may hold braces.
+// exprSize is where the expression that starts a text ends with "}}", or -1. A text in quotes, a map and a comment may hold braces.
 func exprSize(text string) int {
-	var quote byte
+	depth := 0
 	for i := 0; i < len(text); i++ {
 		switch c := text[i]; {
-		case quote != 0 && c == '\\':
-			i++
-		case quote != 0:
-			if c == quote {
-				quote = 0
-			}
 		case c == '"' || c == '\'':
-			quote = c
-		case strings.HasPrefix(text[i:], "}}") && !strings.HasPrefix(text[i:], "}}}"):
+			size := quotedSize(text, i)
+			if size < 0 {
+				return -1
+			}
+			i += size - 1
+		case strings.HasPrefix(text[i:], "//"):
+			if end := strings.IndexByte(text[i:], '\n'); end > 0 {
+				i += end
+			}
+		case c == '{':
+			depth++
+		case c == '}' && depth > 0:
+			depth--
+		case strings.HasPrefix(text[i:], "}}"):
 			return i
+		}
+	}
+	return -1
+}
+
+// quotedSize is how many bytes a text in quotes has that starts there, quotes included, or -1.
+func quotedSize(text string, start int) int {
+	quote := text[start : start+1]
+	if triple := strings.Repeat(quote, 3); strings.HasPrefix(text[start:], triple) {
+		quote = triple
+	}
+	before := strings.TrimRight(text[:start], "bB")
+	raw := strings.HasSuffix(before, "r") || strings.HasSuffix(before, "R")
+	for i := start + len(quote); i < len(text); i++ {
+		switch {
+		case text[i] == '\\' && !raw:
+			i++
+		case strings.HasPrefix(text[i:], quote):
+			return i + len(quote) - start
 		}
 	}
 	return -1
@@ -115,6 +143,7 @@ func (d *decoder) checkMentions(n *node, p piece, c *compiledExpr, s *scope) boo
 		switch {
 		case m.path[0] == nameParams && len(m.path) > 1:
 			d.paramsUsed[m.path[1]] = true
+		case m.has || m.optional && m.path[0] != nameOutputs: // it asks
 		case m.path[0] == nameMatrix && len(m.path) > 1:
 			axes, _ := s.known[nameMatrix].(map[string]any)
 			ok = d.checkKey(at, m.path[1], sortedKeys(axes), `the matrix has no axis`, "declare it below matrix:") && ok

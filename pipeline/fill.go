@@ -28,6 +28,12 @@ func (d *decoder) open(n *node, s *scope) (*node, *scope) {
 	}
 	out := *n
 	out.pairs = slices.Clone(n.pairs)
+	if i := slices.IndexFunc(out.pairs, func(p pair) bool { return p.key.text == "environment" }); i >= 0 {
+		out.pairs[i].value = d.fill(out.pairs[i].value, s)
+		if name := out.pairs[i].value; name.kind == stringKind {
+			s = s.with(nameEnvironment, strings.TrimSpace(name.text))
+		}
+	}
 	if i := slices.IndexFunc(out.pairs, func(p pair) bool { return p.key.text == "env" }); i >= 0 {
 		out.pairs[i].value = d.fillEnv(out.pairs[i].value, s)
 		s = s.withEnv(d, &out)
@@ -158,7 +164,7 @@ func (d *decoder) fillText(n *node, s *scope) *node {
 			broken = true
 		case a.later():
 			isLate = true
-			late = append(late, "string("+a.residual+")")
+			late = append(late, "text("+a.residual+")")
 		case len(pieces) == 1:
 			return valueNode(a.value, n)
 		default:

@@ -184,6 +184,9 @@ func TestPlans(t *testing.T) {
 				t.Fatalf("plan %v, and errors: %v", plan, diags.HasErrors())
 			}
 			if plan == nil {
+				if hasFile(a, "plan.txt") || hasFile(a, "plan.json") {
+					t.Errorf("%s has a plan, and there is none: remove it", path)
+				}
 				return
 			}
 			checkOrigins(t, a, plan)

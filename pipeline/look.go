@@ -66,7 +66,7 @@ func matchesAny(patterns []string, path string) bool {
 
 func checkGlobs(patterns []string) ref.Val {
 	for _, p := range patterns {
-		if !doublestar.ValidatePattern(p) {
+		if !validPattern(p) {
 			return types.NewErr("%q is not a pattern", p)
 		}
 	}

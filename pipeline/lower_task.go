@@ -40,6 +40,9 @@ func (l *lowering) task(f *fileDecl, t *taskDecl, stage *Condition, ptr string) 
 	for i := range t.steps {
 		out.Steps = append(out.Steps, l.step(f, t, &t.steps[i], &out, ptr))
 	}
+	if out.Omitted != "" {
+		out.Later = nil
+	}
 	return out
 }
 
@@ -226,7 +229,11 @@ func (l *lowering) step(f *fileDecl, t *taskDecl, s *stepDecl, task *Task, taskP
 	}
 	out.Shell = s.shell.words
 	s.shell.say(o, ptr+"/shell")
-	out.Env = l.env(task, field+"/env", taskPtr, s.env)
+	open := task
+	if out.Omitted != "" {
+		open = &Task{} // nobody needs to decide the variables of what does not run
+	}
+	out.Env = l.env(open, field+"/env", taskPtr, s.env)
 	o.sayIf(ptr+"/dir", s.dir.at, s.dir.v != "")
 	o.sayIf(ptr+"/timeout_ms", s.timeoutMS.at, s.timeoutMS.v > 0)
 	o.sayIf(ptr+"/allow_failure", s.allowFailure.at, s.allowFailure.v)

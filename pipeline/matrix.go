@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -27,8 +28,12 @@ func (d *decoder) legs(n *node, s *scope) (list []leg, has bool) {
 	m := d.fill(p.value, s)
 	switch m.kind {
 	case listKind:
+		if len(m.items) > d.limits.legs() {
+			d.tooManyLegs(m)
+			return nil, true
+		}
 		for _, item := range m.items {
-			list = append(list, d.wholeLeg(item)...)
+			list = append(list, d.wholeLeg(item, nil)...)
 		}
 	case mappingKind:
 		list = d.product(m)
@@ -74,15 +79,13 @@ func (d *decoder) product(m *node) []leg {
 			} else {
 				exclude = p.value.items
 			}
-		case !paramName.MatchString(p.key.text):
-			d.add(badMatrix, p.key.at, "%q cannot be the name of an axis", shorten(p.key.text, 60)).Suggestion = "use letters, digits and _, and no digit first"
+		case !d.axisName(p.key):
 		default:
 			a := d.axis(p.key, p.value)
 			axes, total = append(axes, a), total*max(1, len(a.values))
 		}
 		if total > d.limits.legs() {
-			d.add(tooManyLegs, m.at, "the matrix has more than %d legs", d.limits.legs()).
-				Suggestion = "use fewer values, or exclude; an operator can raise the limit with the setting matrix_legs"
+			d.tooManyLegs(m)
 			return nil
 		}
 	}
@@ -101,10 +104,19 @@ func (d *decoder) product(m *node) []leg {
 		legs = nil
 	}
 	legs = d.exclude(legs, exclude)
+	if len(legs)+len(include) > d.limits.legs() {
+		d.tooManyLegs(m)
+		return nil
+	}
 	for _, n := range include {
-		legs = append(legs, d.wholeLeg(n)...)
+		legs = append(legs, d.wholeLeg(n, axes)...)
 	}
 	return legs
+}
+
+func (d *decoder) tooManyLegs(m *node) {
+	d.add(tooManyLegs, m.at, "the matrix has more than %d legs", d.limits.legs()).
+		Suggestion = "use fewer values; an operator can raise the limit with the setting matrix_legs"
 }
 
 // axis reads the values of one dimension: a list, or a mapping whose keys are the labels of its values.
@@ -130,31 +142,59 @@ func (d *decoder) axis(name, n *node) axis {
 	return a
 }
 
-// wholeLeg reads a leg that is written out: { go: "1.26", os: linux }.
-func (d *decoder) wholeLeg(n *node) []leg {
+// wholeLeg reads a leg that is written out: { go: "1.26", os: linux }. Its label has the order of the axes, if there are any.
+func (d *decoder) wholeLeg(n *node, axes []axis) []leg {
 	if !d.want(n, mappingKind, "a leg of the matrix") {
 		return nil
 	}
 	l := leg{values: map[string]any{}}
-	var labels []string
 	for _, p := range n.pairs {
+		if !d.axisName(p.key) {
+			return nil
+		}
 		l.values[p.key.text] = matrixValue(p.value)
+	}
+	place := func(p pair) int {
+		if i := slices.IndexFunc(axes, func(a axis) bool { return a.name == p.key.text }); i >= 0 {
+			return i
+		}
+		return len(axes)
+	}
+	pairs := slices.SortedStableFunc(slices.Values(n.pairs), func(a, b pair) int { return place(a) - place(b) })
+	labels := make([]string, 0, len(pairs))
+	for _, p := range pairs {
 		labels = append(labels, legLabel(p.value))
 	}
 	l.label = strings.Join(labels, ", ")
 	return []leg{l}
 }
 
+func (d *decoder) axisName(key *node) bool {
+	if paramName.MatchString(key.text) {
+		return true
+	}
+	d.add(badMatrix, key.at, "%q cannot be the name of an axis", shorten(key.text, 60)).Suggestion = "use letters, digits and _, and no digit first"
+	return false
+}
+
 // exclude removes the legs that have all values of an entry.
 func (d *decoder) exclude(legs []leg, entries []*node) []leg {
+	if len(entries) > d.limits.legs() {
+		d.add(badMatrix, entries[0].at, "exclude has %d entries, more than a matrix may have legs", len(entries))
+		return legs
+	}
 	for _, n := range entries {
 		if !d.want(n, mappingKind, "an entry of exclude") {
 			continue
 		}
+		want := make([]string, 0, len(n.pairs))
+		for _, p := range n.pairs {
+			want = append(want, fmt.Sprint(matrixValue(p.value)))
+		}
 		before := len(legs)
 		legs = slices.DeleteFunc(legs, func(l leg) bool {
-			for _, p := range n.pairs {
-				if fmt.Sprint(l.values[p.key.text]) != fmt.Sprint(matrixValue(p.value)) {
+			for i, p := range n.pairs {
+				if v, has := l.values[p.key.text]; !has || fmt.Sprint(v) != want[i] {
 					return false
 				}
 			}
@@ -172,23 +212,25 @@ func matrixValue(n *node) any {
 	v := n.plain()
 	switch x := v.(type) {
 	case json.Number:
-		if i, err := x.Int64(); err == nil {
-			return i
-		}
-		return x.String()
+		return asWritten(x)
 	case map[string]any, []any:
 		return withoutNumbers(v)
 	}
 	return v
 }
 
+// asWritten is a number if it reads as it is written: 0755 is no 755.
+func asWritten(n json.Number) any {
+	if i, err := n.Int64(); err == nil && strconv.FormatInt(i, 10) == n.String() {
+		return i
+	}
+	return n.String()
+}
+
 func withoutNumbers(v any) any {
 	switch v := v.(type) {
 	case json.Number:
-		if i, err := v.Int64(); err == nil {
-			return i
-		}
-		return v.String()
+		return asWritten(v)
 	case []any:
 		for i := range v {
 			v[i] = withoutNumbers(v[i])

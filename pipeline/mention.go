@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,15 +19,38 @@ type mention struct {
 	text   string   // as people write it
 	offset int      // of its first byte in the expression
 	call   bool     // of changed or hash
+
+	has, optional bool // it asks whether the value is there, or takes it only if it is
 }
 
 // mentions lists what an expression reads, in the order of the text.
 func mentions(a *cel.Ast) []mention {
-	tree := a.NativeRep()
-	w := mentionWalk{info: tree.SourceInfo(), text: a.Source().Content()}
-	w.walk(tree.Expr())
+	return mentionsOf(a.NativeRep().Expr(), a.NativeRep().SourceInfo(), a.Source().Content())
+}
+
+func mentionsOf(e ast.Expr, info *ast.SourceInfo, text string) []mention {
+	w := mentionWalk{info: info, text: text}
+	w.walk(e)
 	slices.SortStableFunc(w.found, func(a, b mention) int { return a.offset - b.offset })
 	return w.found
+}
+
+// hiddenNames refuses loops whose variable has the name of something else, which nobody could read any more.
+func hiddenNames(a *cel.Ast) []exprProblem {
+	var out []exprProblem
+	w := mentionWalk{info: a.NativeRep().SourceInfo(), text: a.Source().Content()}
+	ast.PreOrderVisit(a.NativeRep().Expr(), ast.NewExprVisitor(func(e ast.Expr) {
+		if e.Kind() != ast.ComprehensionKind {
+			return
+		}
+		for _, name := range []string{e.AsComprehension().IterVar(), e.AsComprehension().IterVar2()} {
+			if slices.Contains(exprNames(), name) {
+				out = append(out, exprProblem{code: exprUnknownName, message: fmt.Sprintf("the variable of a loop cannot be called %s, which stands for something else", name),
+					offset: w.offset(e), width: 1, suggestion: "give it another name"})
+			}
+		}
+	}))
+	return out
 }
 
 type mentionWalk struct {
@@ -80,7 +104,7 @@ func (w *mentionWalk) mention(e ast.Expr) (mention, bool) {
 		m, ok := w.mention(s.Operand())
 		m.path, m.text = append(m.path, s.FieldName()), m.text+"."+s.FieldName()
 		if s.IsTestOnly() {
-			m.text = "has(" + m.text + ")"
+			m.text, m.has = "has("+m.text+")", true
 		}
 		return m, ok
 	case ast.CallKind:
@@ -97,7 +121,7 @@ func (w *mentionWalk) called(call ast.CallExpr, e ast.Expr) (mention, bool) {
 		if !ok || !constant {
 			return mention{}, false
 		}
-		m.path, m.text = append(m.path, key), m.text+"["+strconv.Quote(key)+"]"
+		m.path, m.text, m.optional = append(m.path, key), m.text+"["+strconv.Quote(key)+"]", m.optional || name != operators.Index
 		return m, true
 	case "changed", "hash":
 		m := mention{path: []string{name}, offset: max(0, w.offset(e)-len(name)), call: true}

@@ -23,12 +23,16 @@ func (d *decoder) needs(k, n *node) *needsDecl {
 	return out
 }
 
+// maxNeeds bounds the edges between tasks: the database has a row for each.
+const maxNeeds = 100_000
+
 // placed is a task of the plan, with its declaration and its place.
 type placed struct {
 	task         *Task
 	decl         *taskDecl
 	stage, index int
 	needs        []*placed
+	needed       map[*placed]bool
 	mark         int // of the search for cycles: 1 while it is being looked at, 2 after
 }
 
@@ -37,6 +41,7 @@ type graph struct {
 	*report
 	all    []*placed
 	stages []Stage
+	edges  int
 	named  map[string][]*placed // by name of a task, of the task of a matrix, and of a stage
 }
 
@@ -61,9 +66,13 @@ func (g *graph) resolve(origins *origins) {
 			g.report.add(conflictingKeys, needs.at.at, "stages that run at the end wait for all stages before").Suggestion = "remove needs"
 			continue
 		}
-		p.task.Needs = []string{}
+		p.task.Needs, p.needed = []string{}, map[*placed]bool{}
 		for _, name := range needs.names {
 			g.need(p, name, origins)
+		}
+		if g.edges += len(p.needs); g.edges > maxNeeds {
+			g.report.add(tooMuch, needs.at.at, "tasks need more than %d others in all", maxNeeds).Suggestion = "leave needs out where a task waits for whole stages"
+			return
 		}
 	}
 	for _, p := range g.all {
@@ -96,7 +105,7 @@ func (g *graph) need(p *placed, name val[string], origins *origins) {
 				g.report.add(cyclicNeeds, name.at.at, "the task %q needs itself", p.task.Name).Suggestion = "remove it"
 			}
 			continue
-		case slices.Contains(p.needs, other):
+		case p.needed[other]:
 			continue
 		}
 		ptr := pointer(fmt.Sprintf("/stages/%d/tasks/%d/needs", p.stage, p.index), len(p.task.Needs))
@@ -105,6 +114,7 @@ func (g *graph) need(p *placed, name val[string], origins *origins) {
 		} else {
 			origins.sayAs(ptr, name.at, noteNeed)
 		}
+		p.needed[other] = true
 		p.needs, p.task.Needs = append(p.needs, other), append(p.task.Needs, other.task.Name)
 	}
 }
@@ -156,15 +166,13 @@ func (g *graph) checkReads() {
 }
 
 func (g *graph) checkRead(p *placed, r outputRead) {
-	if len(r.path) == 1 {
-		g.report.add(unknownOutput, r.at, "outputs are read by the name of their task").Suggestion = "write  outputs.TASK.NAME  or  outputs[\"TASK\"].NAME"
-		return
-	}
 	found := slices.DeleteFunc(slices.Clone(g.named[r.path[1]]), func(o *placed) bool { return o.task.Name != r.path[1] && o.task.Base != r.path[1] })
 	switch {
 	case len(found) == 0:
 		x := g.report.add(unknownOutput, r.at, "there is no task %q", shorten(r.path[1], 60))
-		if near := nearest(r.path[1], sortedKeys(g.named)); near != "" {
+		if len(g.named[r.path[1]]) > 0 {
+			x.Suggestion = fmt.Sprintf("it is a stage; name one of its tasks: outputs[%q]", g.named[r.path[1]][0].task.Name)
+		} else if near := nearest(r.path[1], sortedKeys(g.named)); near != "" {
 			x.Suggestion = fmt.Sprintf("did you mean %q?", near)
 		}
 		return

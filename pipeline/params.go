@@ -39,6 +39,7 @@ type paramDecl struct {
 	fallback *node // the default
 	enum     []*node
 	pattern  val[string]
+	whole    *regexp.Regexp // that the whole of a string must match
 	min, max val[float64]
 	about    val[string] // its description
 	required val[bool]
@@ -101,8 +102,16 @@ func (d *decoder) param(name, n *node) paramDecl {
 		d.want(n, mappingKind, "a parameter")
 	}
 	d.checkParam(&p, name)
+	if p.fallback != nil {
+		for _, v := range append([]*node{p.fallback}, p.fallback.items...) {
+			d.hasExpr(v)
+		}
+	}
 	return p
 }
+
+// maxEnum bounds the values that a parameter may have.
+const maxEnum = 1000
 
 // checkParam notes what the keys of a declaration say together.
 func (d *decoder) checkParam(p *paramDecl, name *node) {
@@ -110,25 +119,46 @@ func (d *decoder) checkParam(p *paramDecl, name *node) {
 	if p.typ.v == "" {
 		p.typ.v = paramString
 	}
+	textual := p.typ.v == paramString || p.typ.v == paramChoice || p.typ.v == paramList
 	switch {
 	case p.typ.v == paramChoice && len(p.enum) == 0:
 		d.add(badParam, name.at, "the choice %s has no values", name.text).Suggestion = "add enum: [staging, production]"
+	case len(p.enum) > maxEnum:
+		d.add(badParam, name.at, "%s has %d values; at most %d are allowed", name.text, len(p.enum), maxEnum)
+		return
 	case p.required.v && p.fallback != nil:
 		d.add(badParam, p.required.at.at, "%s has a default, so it cannot be required", name.text).Suggestion = "remove one of them"
+	case p.pattern.at != nil && !textual:
+		d.add(badParam, p.pattern.at.at, "a pattern is for strings, and %s is of type %s", name.text, p.typ.v).Suggestion = "remove it"
+	case p.min.at != nil && p.max.at != nil && p.min.v > p.max.v:
+		d.add(badParam, p.min.at.at, "the least of %s is more than the most", name.text).Suggestion = "swap min and max"
+	case p.typ.v == paramBoolean && (p.min.at != nil || p.max.at != nil):
+		d.add(badParam, name.at, "%s is true or false, which has no min or max", name.text).Suggestion = "remove them"
+	}
+	if p.pattern.at != nil {
+		p.whole = regexp.MustCompile("^(?:" + p.pattern.v + ")$") // it has been looked at
+	}
+	one := *p
+	if p.typ.v == paramList { // the enum is of its items
+		one.typ.v, one.min, one.max = paramString, val[float64]{}, val[float64]{}
 	}
 	for _, v := range p.enum {
-		value, err := p.convert(v.plain())
+		if d.hasExpr(v) {
+			continue
+		}
+		value, err := one.convert(v.plain())
 		if err == nil {
-			err = p.bounds(value)
+			err = one.bounds(value)
 		}
 		if err != nil {
 			d.add(badParamValue, v.at, "a value of the enum of %s does not fit: %v", name.text, err)
 		}
 	}
-	if p.fallback != nil {
-		if _, err := p.read(p.fallback.plain()); err != nil {
-			d.add(badParamValue, p.fallback.at, "the default of %s does not fit: %v", name.text, err)
-		}
+	if p.fallback == nil || eachHasExpr(p.fallback) {
+		return
+	}
+	if _, err := p.read(p.fallback.plain()); err != nil {
+		d.add(badParamValue, p.fallback.at, "the default of %s does not fit: %v", name.text, err)
 	}
 }
 
@@ -182,21 +212,39 @@ func (p *paramDecl) read(given any) (any, error) {
 	if err := p.bounds(v); err != nil {
 		return nil, err
 	}
+	items := []any{v}
+	if list, ok := v.([]any); ok {
+		items = list
+	}
+	for _, item := range items {
+		if err := p.isAllowed(item); err != nil {
+			return nil, err
+		}
+	}
+	return v, nil
+}
+
+// isAllowed looks for a value, or an item of a list, in the enum.
+func (p *paramDecl) isAllowed(v any) error {
 	if len(p.enum) == 0 {
-		return v, nil
+		return nil
+	}
+	text, one := fmt.Sprint(v), *p
+	if p.typ.v == paramList {
+		one.typ.v = paramString
 	}
 	allowed := make([]string, 0, len(p.enum))
 	for _, n := range p.enum {
-		if same, err := p.convert(n.plain()); err == nil && fmt.Sprint(same) == fmt.Sprint(v) {
-			return v, nil
+		if same, err := one.convert(n.plain()); err == nil && fmt.Sprint(same) == text {
+			return nil
 		}
 		allowed = append(allowed, n.text)
 	}
-	text := fmt.Sprint(v)
+	words := strings.Join(allowed[:min(len(allowed), briefItems)], ", ")
 	if near := nearest(text, allowed); near != "" {
-		return nil, fmt.Errorf("it is none of %s; did you mean %q?", strings.Join(allowed, ", "), near)
+		return fmt.Errorf("%q is none of %s; did you mean %q?", shorten(text, 40), words, near)
 	}
-	return nil, fmt.Errorf("it is none of %s", strings.Join(allowed, ", "))
+	return fmt.Errorf("%q is none of %s", shorten(text, 40), words)
 }
 
 func (p *paramDecl) convert(given any) (any, error) {
@@ -281,21 +329,33 @@ func (p *paramDecl) bounds(v any) error {
 		size = v
 	case string:
 		size, unit = float64(utf8.RuneCountInString(v)), " characters"
-		if p.pattern.at != nil && !regexp.MustCompile("^(?:"+p.pattern.v+")$").MatchString(v) {
-			return fmt.Errorf("%q does not match %s", shorten(v, 40), p.pattern.v)
+		if err := p.match(v); err != nil {
+			return err
 		}
 	case []any:
 		size, unit = float64(len(v)), " items"
+		for _, item := range v {
+			if err := p.match(fmt.Sprint(item)); err != nil {
+				return err
+			}
+		}
 	default:
 		return nil
 	}
 	switch {
 	case p.min.at != nil && size < p.min.v:
-		return fmt.Errorf("%s%s is less than %s", strconv.FormatFloat(size, 'f', -1, 64), unit, p.min.at.text)
+		return fmt.Errorf("%s%s: it must be at least %s", strconv.FormatFloat(size, 'f', -1, 64), unit, p.min.at.text)
 	case p.max.at != nil && size > p.max.v:
-		return fmt.Errorf("%s%s is more than %s", strconv.FormatFloat(size, 'f', -1, 64), unit, p.max.at.text)
+		return fmt.Errorf("%s%s: it must be at most %s", strconv.FormatFloat(size, 'f', -1, 64), unit, p.max.at.text)
 	}
 	return nil
+}
+
+func (p *paramDecl) match(text string) error {
+	if p.whole == nil || p.whole.MatchString(text) {
+		return nil
+	}
+	return fmt.Errorf("%q does not match %s", shorten(text, 40), p.pattern.v)
 }
 
 // bind gives each parameter its value: the one that was given, or its default.
@@ -312,7 +372,7 @@ func (d *decoder) bind(decls []paramDecl, given map[string]any, at *node) map[st
 				d.add(badParamValue, p.name.at, "the parameter %s is given as %s: %v", p.name.text, shorten(inWords(v), 60), err)
 			}
 			out[p.name.text] = value
-		case p.required.v:
+		case p.required.v && p.fallback == nil:
 			d.add(missingParam, p.name.at, "the parameter %s is required, and not given", p.name.text).
 				Suggestion = fmt.Sprintf("give it:  -p %s=…", p.name.text)
 		case p.fallback != nil:

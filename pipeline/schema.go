@@ -138,7 +138,7 @@ func exitCodesType() *jsonschema.Schema {
 		}
 	}
 	return openObject(`^([0-9]|[1-9][0-9]|1[0-9][0-9]|2[0-4][0-9]|25[0-5])$`, &jsonschema.Schema{AnyOf: []*jsonschema.Schema{
-		{Enum: words}, {Type: "string", Pattern: "^(" + strings.Join(patterns, "|") + ")$"},
+		{Enum: words}, {Type: "string", Pattern: "^(" + strings.Join(patterns, "|") + ")$"}, exprText(),
 	}})
 }
 
@@ -156,13 +156,13 @@ func limitType() *jsonschema.Schema {
 }
 
 func exitListType() *jsonschema.Schema {
-	one := func() *jsonschema.Schema { return &jsonschema.Schema{Type: "integer", Minimum: "1", Maximum: "255"} }
+	one := orExpr(func() *jsonschema.Schema { return &jsonschema.Schema{Type: "integer", Minimum: "1", Maximum: "255"} })
 	return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{one(), {Type: "array", Items: one()}}}
 }
 
 func retryOnType() *jsonschema.Schema {
 	return &jsonschema.Schema{Type: "array", MinItems: new(uint64(1)), Items: &jsonschema.Schema{AnyOf: []*jsonschema.Schema{
-		{Enum: enum(retryReasons())}, objectSchema(onExitObject()),
+		{Enum: enum(retryReasons())}, exprText(), objectSchema(onExitObject()),
 	}}}
 }
 

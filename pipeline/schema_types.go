@@ -15,9 +15,11 @@ const exprPattern = `\$\{\{`
 // orExpr is a type whose value an expression may give.
 func orExpr(t typ) typ {
 	return func() *jsonschema.Schema {
-		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{t(), {Type: "string", Pattern: exprPattern}}}
+		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{t(), exprText()}}
 	}
 }
+
+func exprText() *jsonschema.Schema { return &jsonschema.Schema{Type: "string", Pattern: exprPattern} }
 
 func textType() *jsonschema.Schema { return &jsonschema.Schema{Type: "string"} }
 

@@ -14,11 +14,17 @@ type source struct {
 	text  string
 	lines []string // without their line ends; at least one
 
+	starts []int // the byte at which each starts
+
 	allowed map[int][]Code // by line: the warnings and hints that a comment silences there
 }
 
 func newSource(name, text string) *source {
 	s := &source{name: name, text: text, lines: strings.Split(text, "\n")}
+	s.starts = make([]int, len(s.lines))
+	for i := 1; i < len(s.lines); i++ {
+		s.starts[i] = s.starts[i-1] + len(s.lines[i-1]) + 1
+	}
 	s.allowed = allowedByLine(s)
 	return s
 }
@@ -115,11 +121,7 @@ func (s *source) offset(at span) int {
 	if at.line < 1 || at.line > len(s.lines) {
 		return -1
 	}
-	o := 0
-	for _, l := range s.lines[:at.line-1] {
-		o += len(l) + 1
-	}
-	line := s.lines[at.line-1]
+	o, line := s.starts[at.line-1], s.lines[at.line-1]
 	for i := 1; i < at.column; i++ {
 		_, size := utf8.DecodeRuneInString(line)
 		if size == 0 {

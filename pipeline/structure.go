@@ -74,6 +74,9 @@ func (d *decoder) legsOfStage(n *node) stageDecl {
 		}
 	}
 	s.isLegs, s.when, s.needs = true, val[*Condition]{}, nil
+	if s.stage.at != nil && s.stage.at.filled {
+		s.stage = val[string]{} // it names the first leg
+	}
 	return s
 }
 
@@ -288,41 +291,48 @@ func (d *decoder) checkFile(root *node, f *fileDecl) {
 	case !hasStages && d.allKnown(root, d.lang.file.names()):
 		d.add(missingKey, root.at, "the file says nothing to run").Suggestion = smallestOttofile
 	}
-	d.checkNames(f)
+	d.checkNames(f, steps.key)
 }
 
 // checkNames refuses names that stand for two things: people and commands tell tasks and stages apart by them.
-func (d *decoder) checkNames(f *fileDecl) {
+func (d *decoder) checkNames(f *fileDecl, steps *node) {
 	stages, tasks := map[string]*node{}, map[string]*node{}
+	if steps != nil {
+		stages["main"], tasks["main"] = steps, steps
+	}
 	for _, s := range slices.Concat(f.stages, f.onFailure, f.always) {
 		label := s.stage
 		if label.at == nil {
 			label = s.name
 		}
-		if s.listed == nil {
-			if !s.isLegs {
-				d.unique(tasks, "task", s.task.name)
-			}
+		if s.listed == nil && !s.isLegs {
+			d.unique(tasks, "task", s.task.name)
 			// The stage has the name of its task: one mistake is noted once.
 			if label.at != nil && tasks[label.v] != label.at {
 				continue
 			}
 		}
-		d.unique(stages, "stage", label)
+		if !d.unique(stages, "stage", label) {
+			continue
+		}
 		for _, t := range s.tasks {
+			if t.base != "" && t.base != t.name.v && tasks[t.base] != t.name.at {
+				d.unique(tasks, "task", val[string]{t.base, t.name.at})
+			}
 			d.unique(tasks, "task", t.name)
 		}
 	}
 }
 
-func (d *decoder) unique(seen map[string]*node, what string, name val[string]) {
+func (d *decoder) unique(seen map[string]*node, what string, name val[string]) bool {
 	if name.at == nil {
-		return
+		return true
 	}
 	if first, twice := seen[name.v]; twice {
 		d.add(duplicateName, name.at.at, "the %s %q is there twice; first at %s", what, name.v, first.at.words(d.src)).
 			Suggestion = "give each its own name"
-		return
+		return false
 	}
 	seen[name.v] = name.at
+	return true
 }
