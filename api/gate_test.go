@@ -94,7 +94,7 @@ func TestRequestsThatDoNotFit(t *testing.T) {
 	}{
 		{"unknown_path", "GET", "/v2/runs", nil, nil, 404, "not_found", "there is nothing at /v2/runs"},
 		{"wrong_method", "PATCH", "/v1/runs/1", "{}", nil, 405, "method_not_allowed", "/v1/runs/1 does not take PATCH"},
-		{"too_large", "POST", runs, strings.Repeat(" ", smallBody+1), nil, 413, "too_large", "the body of run-create is larger than 65536 bytes"},
+		{"too_large", "POST", runs, strings.Repeat(" ", runBody+1), nil, 413, "too_large", "the body of run-create is larger than 2097152 bytes"},
 		{"another_media_type", "POST", runs, "{}", []string{"Content-Type", "text/plain"}, 415, "media_type", "body unknown content type: text/plain"},
 		{"not_json", "POST", runs, "{", nil, 400, "invalid", "body unexpected end of JSON input"},
 		{"no_body", "POST", runs, nil, nil, 400, "invalid", "request body is required"},

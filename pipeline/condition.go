@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -90,6 +91,9 @@ func inWords(v any) string {
 			words = append(words, inWords(item))
 		}
 		return "[" + strings.Join(words, ", ") + "]"
+	}
+	if body, err := json.Marshal(v); err == nil {
+		return string(body)
 	}
 	return fmt.Sprint(v)
 }
