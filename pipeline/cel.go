@@ -17,6 +17,7 @@ const (
 	exprTextSize     = 200       // the size that the estimate assumes of texts and lists
 	maxFileSteps     = 3_000_000 // that all evaluations of a file may take
 	maxExprs         = 3000      // of different texts in a file: reading one takes longer than working it out
+	maxAllBytes      = 256 << 10 // of these texts together
 	maxFunctionGlobs = 5
 )
 
@@ -47,6 +48,7 @@ type exprs struct {
 	fields   *celTypes
 	compiled map[string]*compiledExpr
 	maxBytes int
+	bytes    int    // of different expressions
 	spent    uint64 // steps of evaluation
 	run      *exprs // the language of what is left for the run, see checkResidual
 }
@@ -141,8 +143,8 @@ func (x *exprs) compile(text string) *compiledExpr {
 		return known
 	}
 	c := &compiledExpr{text: text}
-	if len(x.compiled) >= maxExprs {
-		c.problems = []exprProblem{{code: exprCost, message: fmt.Sprintf("the file has more than %d different expressions", maxExprs)}}
+	if x.bytes += len(text); len(x.compiled) >= maxExprs || x.bytes > maxAllBytes {
+		c.problems = []exprProblem{{code: exprCost, message: fmt.Sprintf("the file has more than %d different expressions, or %d bytes of them", maxExprs, maxAllBytes)}}
 		return c
 	}
 	x.compiled[text] = c

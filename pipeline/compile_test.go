@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/txtar"
 )
 
 func TestFindOttofile(t *testing.T) {
@@ -308,11 +309,29 @@ func FuzzCompile(f *testing.F) {
 		"always: [{stage: a, retries: {limit: 1, on: [exit: [3]]}, steps: [{sh: 'grep \"'}]}]\nstages: []",
 		`{"uuid":"0aa80ba1-4a4f-4a4f-8a4f-000000000001","batches":[{"contexts":[{"steps":[{"symbol":"sh","parameters":["x"]}]}]}]}`,
 	} {
-		f.Add([]byte(seed))
+		f.Add([]byte(seed), "main", "a")
 	}
-	f.Fuzz(func(t *testing.T, data []byte) {
+	for _, path := range []string{"everything", "later_lists", "matrix_product", "needs_graph", "environments", "params_as_text", "trigger_pull_request"} {
+		a, err := txtar.ParseFile("testdata/plans/" + path + ".txtar")
+		if err != nil {
+			f.Fatal(err)
+		}
+		for _, x := range a.Files {
+			if x.Name == "Ottofile.yaml" {
+				f.Add(x.Data, "main", "a")
+			}
+		}
+	}
+	f.Fuzz(func(t *testing.T, data []byte, branch, param string) {
+		facts := Facts{Event: Event{Kind: EventPush, Branch: branch, Changed: []string{param}, Message: branch}}
+		if branch == "pr" {
+			facts.Event.Kind, facts.Event.PullRequest = EventPullRequest, &PullRequest{Number: 1, Base: param, Labels: []string{param}}
+		}
+		if strings.Contains(string(data), "params:") {
+			facts.Params = map[string]any{"a": param}
+		}
 		for _, read := range []func() (*Plan, Diagnostics){
-			func() (*Plan, Diagnostics) { return Compile(File{Name: "Ottofile.yaml", Data: data}, Facts{}) },
+			func() (*Plan, Diagnostics) { return Compile(File{Name: "Ottofile.yaml", Data: data}, facts) },
 			func() (*Plan, Diagnostics) { return FromModel(data) },
 		} {
 			plan, diags := read()

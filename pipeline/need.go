@@ -63,7 +63,7 @@ func (g *graph) resolve(origins *origins) {
 			continue
 		}
 		if s := g.stages[p.stage]; s.Always || s.OnFailure {
-			g.report.add(conflictingKeys, needs.at.at, "stages that run at the end wait for all stages before").Suggestion = "remove needs"
+			g.report.add(conflictingKeys, needs.at.at, "stages that always run, or after a failure, wait for all stages before").Suggestion = "remove needs"
 			continue
 		}
 		p.task.Needs, p.needed = []string{}, map[*placed]bool{}
