@@ -3,7 +3,9 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -98,8 +100,29 @@ func compile(ctx context.Context, in client.PlanCreate) (*pipeline.Plan, pipelin
 	if err != nil {
 		return nil, nil, err
 	}
+	known.Tree, known.Hashes, known.Remotes = postedTree(in.Files), in.Hashes, map[pipeline.Remote]pipeline.RemoteFile{}
+	for _, r := range in.Remotes {
+		known.Remotes[pipeline.Remote{Repo: r.Repo, Ref: r.Ref, Path: r.Path}] = pipeline.RemoteFile{Commit: r.Commit, Data: []byte(r.Text)}
+	}
 	plan, diagnostics := pipeline.Compile(pipeline.File{Name: name, Data: []byte(in.Ottofile)}, known)
 	return plan, diagnostics, nil
+}
+
+// postedTree is a source of which planning has been given the files that it reads.
+type postedTree map[string]string
+
+// ReadFile gives a file that was posted.
+func (t postedTree) ReadFile(path string) ([]byte, error) {
+	text, ok := t[path]
+	if !ok {
+		return nil, fmt.Errorf("open %s: %w", path, fs.ErrNotExist)
+	}
+	return []byte(text), nil
+}
+
+// Digests knows none: what hash answers is posted, too.
+func (t postedTree) Digests(func(path string) bool) (map[string]string, error) {
+	return nil, errors.New("the digests of files were not given: post hashes")
 }
 
 func planAnswer(body []byte, digest string, diagnostics pipeline.Diagnostics) client.PlanAnswer {

@@ -223,3 +223,27 @@ func TestRunCreateNamesThePlan(t *testing.T) {
 		}
 	}
 }
+
+// Who has an Ottofile that uses more than itself posts what it uses, and gets the plan that it made from the source.
+func TestPlanOfAnOttofileThatUsesMore(t *testing.T) {
+	t.Parallel()
+	n := start(t)
+	const commit = "0123456789012345678901234567890123456789"
+	body := client.PlanCreate{
+		Ottofile: "stages:\n- {stage: a, use: ./ci/a.yaml}\n- {stage: b, use: \"git+https://example.org/ci.git//b.yaml@" + commit + "\", when: 'hash(\"go.sum\", \"*.mod\") == \"abc\"'}\n",
+		Files:    map[string]string{"ci/a.yaml": "task: {steps: [{sh: ./a}]}\n"},
+		Remotes:  []client.RemoteFile{{Repo: "https://example.org/ci.git", Ref: commit, Path: "b.yaml", Commit: commit, Text: "task: {steps: [{sh: ./b}]}\n"}},
+		Hashes:   map[string]string{"go.sum, *.mod": "abc"},
+	}
+	encoded := string(n.do("writer", "POST", "/v1/plans", body).body)
+	for _, want := range []string{`"./a"`, `"./b"`, `"verdict":"true"`, `"hashes":{"go.sum, *.mod":"abc"}`} {
+		if !strings.Contains(encoded, want) {
+			t.Errorf("the plan does not have %s:\n%s", want, encoded)
+		}
+	}
+	body.Files, body.Hashes = nil, nil
+	p := refused(t, n.do("writer", "POST", "/v1/plans", body), 422, "invalid")
+	if !strings.Contains(p.Detail, "ci/a.yaml") || len(p.Diagnostics) != 2 {
+		t.Errorf("got %q and %v", p.Detail, p.Diagnostics)
+	}
+}

@@ -257,6 +257,19 @@ type PlanCreate struct {
 
 	Event  *SourceEvent   `json:"event,omitempty" doc:"What would ask for a run; absent: a person, by hand. Not with a model."`
 	Params map[string]any `json:"params,omitempty" doc:"Parameters by name, 64 KiB at most. Texts are read by the type of their declaration. Not with a model."`
+
+	Files   map[string]string `json:"files,omitempty" doc:"Files of the source that the Ottofile uses: templates and otto.lock, by path."`
+	Remotes []RemoteFile      `json:"remotes,omitempty" maxItems:"1000" doc:"Templates that it uses from git."`
+	Hashes  map[string]string `json:"hashes,omitempty" doc:"What hash(…) answers in the source, by its arguments, separated by comma and space."`
+}
+
+// RemoteFile is a template from git, as the Ottofile or otto.lock names it.
+type RemoteFile struct {
+	Repo   string `json:"repo" maxLength:"2000" doc:"https://…, ssh://… or file://…"`
+	Ref    string `json:"ref" maxLength:"200"`
+	Path   string `json:"path" maxLength:"1000"`
+	Commit string `json:"commit" maxLength:"64"`
+	Text   string `json:"text"`
 }
 
 // PlanAnswer is a plan with its digest. With errors among the diagnostics there is no plan.

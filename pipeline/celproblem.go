@@ -150,7 +150,7 @@ func (exprSizes) EstimateSize(n cost.AstNode) *cost.SizeEstimate {
 // EstimateCallCost charges a look at the source.
 func (exprSizes) EstimateCallCost(function, _ string, _ *cost.AstNode, _ []cost.AstNode) *cost.CallEstimate {
 	if function == "changed" || function == "hash" {
-		return &cost.CallEstimate{CostEstimate: cost.CostEstimate{Min: 1000, Max: 1000}}
+		return &cost.CallEstimate{CostEstimate: cost.Estimate{Min: 1000, Max: 1000}}
 	}
 	return nil
 }

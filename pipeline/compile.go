@@ -61,7 +61,7 @@ func (d *decoder) begin(root *node, facts Facts, inputs *Inputs) bool {
 	for i := range d.declared {
 		types[d.declared[i].name.text] = d.declared[i].celType()
 	}
-	look := &sourceLook{event: facts.Event, tree: facts.Tree, hashes: map[string]string{}}
+	look := &sourceLook{event: facts.Event, tree: facts.Tree, hashes: map[string]string{}, known: facts.Hashes}
 	var err error
 	if d.exprs, err = newExprs(types, fileFunctions{changed: look.changed, hash: look.hash}); err != nil {
 		d.add(exprFailed, root.at, "%v", err)

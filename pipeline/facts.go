@@ -8,6 +8,8 @@ type Facts struct {
 	Limits Limits
 	// Remotes are the git sources of templates that the caller has fetched, see MissingRemotes.
 	Remotes map[Remote]RemoteFile
+	// Hashes are answers of hash(…) that the caller has, by its arguments, as Inputs.Hashes keeps them; for who has no tree.
+	Hashes map[string]string
 }
 
 // Event is what asks for a run.

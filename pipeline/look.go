@@ -17,6 +17,7 @@ type sourceLook struct {
 	event  Event
 	tree   Tree
 	hashes map[string]string // by the arguments; a plan keeps them
+	known  map[string]string // that the caller has found
 }
 
 // changed tells whether a path that has changed matches one of the globs. Where it is not known what has changed, all has.
@@ -37,6 +38,10 @@ func (l *sourceLook) hash(patterns []string) ref.Val {
 	}
 	key := strings.Join(patterns, ", ")
 	if known, ok := l.hashes[key]; ok {
+		return types.String(known)
+	}
+	if known, ok := l.known[key]; ok {
+		l.hashes[key] = known
 		return types.String(known)
 	}
 	if l.tree == nil {

@@ -321,7 +321,8 @@ func (p *paramDecl) list(given any) (any, error) {
 
 // bounds holds a value against min, max and pattern.
 func (p *paramDecl) bounds(v any) error {
-	size, unit := 0.0, ""
+	var size float64
+	var unit string
 	switch v := v.(type) {
 	case int64:
 		size = float64(v)

@@ -99,7 +99,7 @@ const (
 
 // explain prints a plan in the way that the flags say.
 func (a *app) explain(ctx context.Context, f *explainFlags, x *explained) (err error) {
-	text := ""
+	var text string
 	switch {
 	case f.why != "":
 		return a.explainWhy(x.plan, f)

@@ -151,7 +151,8 @@ func (a *app) committed(ctx context.Context, word string) (*ottofile, *bundle.Co
 	if err != nil {
 		return nil, nil, err
 	}
-	dir, name := at, ""
+	var name string
+	dir := at
 	if names := commit.Names(path.Dir(at)); at != "" && slices.Contains(names, path.Base(at)) {
 		dir, name = path.Dir(at), path.Base(at)
 	} else if name, _ = pipeline.FindOttofile(commit.Names(first(dir, "."))); name == "" {

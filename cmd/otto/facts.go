@@ -207,13 +207,13 @@ func sourceEvent(e pipeline.Event) *client.SourceEvent {
 
 // workingTree is the source around an Ottofile. It is looked at once something asks: that takes long in a large tree.
 type workingTree struct {
-	dir   string
-	look  func() (*bundle.Files, error)
-	asked bool // by planning: who has only the Ottofile would plan otherwise
+	dir  string
+	look func() (*bundle.Files, error)
+	read map[string]string // what planning has read, for who has only the Ottofile
 }
 
 func (a *app) workingTree(ctx context.Context, file *ottofile) *workingTree {
-	return &workingTree{dir: file.dir, look: sync.OnceValues(func() (*bundle.Files, error) {
+	return &workingTree{dir: file.dir, read: map[string]string{}, look: sync.OnceValues(func() (*bundle.Files, error) {
 		config, err := a.source(file)
 		if err != nil {
 			return nil, err
@@ -223,16 +223,18 @@ func (a *app) workingTree(ctx context.Context, file *ottofile) *workingTree {
 }
 
 func (t *workingTree) ReadFile(path string) ([]byte, error) {
-	t.asked = true
 	files, err := t.look()
 	if err != nil {
 		return nil, err
 	}
-	return files.ReadFile(path)
+	data, err := files.ReadFile(path)
+	if err == nil {
+		t.read[path] = string(data)
+	}
+	return data, err
 }
 
 func (t *workingTree) Digests(selected func(path string) bool) (map[string]string, error) {
-	t.asked = true
 	files, err := t.look()
 	if err != nil {
 		return nil, fmt.Errorf("list the files in %s: %w", t.dir, err)

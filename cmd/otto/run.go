@@ -84,7 +84,7 @@ aborts the run and waits for the steps that always run; a second one kills it.` 
 				return err
 			}
 			return a.session(cmd.Context(), show, func(ctx context.Context, c *connection) (client.Run, error) {
-				return a.submit(ctx, c, &submission{file, facts, digest, project})
+				return a.submit(ctx, c, &submission{file, facts, plan, digest, project})
 			})
 		},
 	}
@@ -139,14 +139,28 @@ func (a *app) session(ctx context.Context, show viewFlags, start func(context.Co
 type submission struct {
 	file    *ottofile
 	facts   pipeline.Facts
+	plan    *pipeline.Plan
 	digest  string // of the plan
 	project string
 }
 
+// request asks a server for the plan that was made here, with all that planning has looked at.
+func (s *submission) request() client.PlanCreate {
+	in := client.PlanCreate{
+		Ottofile: string(s.file.data), File: s.file.name, Event: sourceEvent(s.facts.Event), Params: s.facts.Params, Hashes: s.plan.Inputs.Hashes,
+	}
+	if tree, ok := s.facts.Tree.(*workingTree); ok {
+		in.Files = tree.read
+	}
+	for r, f := range s.file.remotes {
+		in.Remotes = append(in.Remotes, client.RemoteFile{Repo: r.Repo, Ref: r.Ref, Path: r.Path, Commit: f.Commit, Text: string(f.Data)})
+	}
+	return in
+}
+
 // submit uploads the working tree, if the server does not have it, and creates the run.
 //
-// The plan is stored before the run, so that the run starts at once and executes what was compiled here. Where planning has
-// looked at more than the Ottofile, the server plans the run from its source, which comes to the same.
+// The plan is stored before the run, so that the run starts at once and executes what was compiled here.
 func (a *app) submit(ctx context.Context, c *connection, s *submission) (client.Run, error) {
 	packed, err := a.pack(ctx, s.file)
 	if err != nil {
@@ -163,20 +177,16 @@ func (a *app) submit(ctx context.Context, c *connection, s *submission) (client.
 	} else if err != nil {
 		return client.Run{}, err
 	}
-	run := client.RunCreate{Project: s.project, Source: packed.Digest, Event: sourceEvent(s.facts.Event), Params: s.facts.Params}
-	if tree, ok := s.facts.Tree.(*workingTree); ok && tree.asked {
-		run.Ottofile = s.file.name
-		return c.RunCreate(ctx, run)
-	}
-	plan, err := c.PlanCreate(ctx, client.PlanCreate{Ottofile: string(s.file.data), File: s.file.name, Event: run.Event, Params: run.Params})
+	plan, err := c.PlanCreate(ctx, s.request())
 	if err != nil {
 		return client.Run{}, err
 	}
 	if plan.Digest != s.digest {
 		a.say("%s the server plans this file otherwise than this version of otto: its plan runs", a.stderrStyle().paint("33", "warning:"))
 	}
-	run.Plan = plan.Digest
-	return c.RunCreate(ctx, run)
+	return c.RunCreate(ctx, client.RunCreate{
+		Project: s.project, Source: packed.Digest, Plan: plan.Digest, Event: sourceEvent(s.facts.Event), Params: s.facts.Params,
+	})
 }
 
 // source says what of the tree around an Ottofile runs.

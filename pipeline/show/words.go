@@ -58,7 +58,7 @@ func Milliseconds(ms int64) string {
 	}{{24 * time.Hour, "d"}, {time.Hour, "h"}, {time.Minute, "m"}, {time.Second, "s"}, {time.Millisecond, "ms"}} {
 		if n := d / unit.size; n > 0 {
 			b.WriteString(strconv.FormatInt(int64(n), 10) + unit.name)
-			d -= n * unit.size
+			d %= unit.size
 		}
 	}
 	if b.Len() == 0 {
