@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -134,8 +135,9 @@ func (s *source) offset(at span) int {
 
 // at is the place of a byte.
 func (s *source) at(offset int) span {
-	before := s.text[:offset]
-	line := strings.Count(before, "\n") + 1
-	start := strings.LastIndexByte(before, '\n') + 1
-	return span{line: line, column: utf8.RuneCountInString(before[start:]) + 1, width: 1}
+	i, exact := slices.BinarySearch(s.starts, offset)
+	if !exact {
+		i--
+	}
+	return span{line: i + 1, column: utf8.RuneCountInString(s.text[s.starts[i]:offset]) + 1, width: 1}
 }
