@@ -245,7 +245,10 @@ func withoutNumbers(v any) any {
 
 // legLabel names a value in the name of a leg: its text, or the name of a mapping.
 func legLabel(n *node) string {
-	if n.isScalar() {
+	switch {
+	case n.isScalar() && strings.TrimSpace(n.text) == "":
+		return strconv.Quote(n.text) // a name must show that there is a value
+	case n.isScalar():
 		return n.text
 	}
 	if p, ok := n.find("name"); ok && p.value.isScalar() {
