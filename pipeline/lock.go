@@ -183,6 +183,9 @@ func Resolve(f File, facts Facts) (Resolution, Diagnostics) {
 // MissingRemotes lists the git sources that planning needs, by otto.lock, and Facts.Remotes lacks. Those that they use in turn
 // are known once they are there.
 func MissingRemotes(f File, facts Facts) []Remote {
+	if !bytes.Contains(f.Data, []byte("use")) {
+		return nil // most files use no templates, and need not be read twice
+	}
 	e, _ := expanded(f, facts, resolveByLock)
 	if e == nil {
 		return nil
