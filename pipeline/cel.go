@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"fmt"
+	"slices"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/types"
@@ -60,6 +61,9 @@ type compiledExpr struct {
 	program  cel.Program
 	mentions []mention
 	problems []exprProblem
+
+	sameEverywhere bool // it reads nothing that differs from place to place of a file
+	answered       *answer
 }
 
 // newExprs makes the language for a file with these parameters; files answers changed and hash.
@@ -163,6 +167,9 @@ func (x *exprs) compile(text string) *compiledExpr {
 		return c
 	}
 	c.ast, c.mentions = checked, mentions(checked)
+	c.sameEverywhere = !slices.ContainsFunc(c.mentions, func(m mention) bool {
+		return slices.Contains([]string{nameMatrix, nameEnv, nameEnvironment, nameInputs}, m.path[0])
+	})
 	if c.problems = hiddenNames(checked); len(c.problems) > 0 {
 		return c
 	}

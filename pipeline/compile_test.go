@@ -248,7 +248,7 @@ func TestHostileCost(t *testing.T) {
 }
 
 // usedCPU is what this process has used of the processor for itself.
-func usedCPU(t *testing.T) time.Duration {
+func usedCPU(t testing.TB) time.Duration {
 	t.Helper()
 	var used syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {

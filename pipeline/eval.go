@@ -28,8 +28,25 @@ type answer struct {
 // later tells whether the value is not known yet.
 func (a answer) later() bool { return a.residual != "" }
 
-// eval evaluates an expression that has no problems. An error is about the values, and says which.
+// eval evaluates an expression that has no problems. One that is the same everywhere is evaluated once: files that programs
+// write have one condition a thousand times. An error is about the values, and says which.
 func (x *exprs) eval(c *compiledExpr, s *scope) (answer, error) {
+	if !c.sameEverywhere {
+		return x.evalHere(c, s)
+	}
+	if c.answered == nil {
+		a, err := x.evalHere(c, s)
+		if err != nil {
+			return a, err
+		}
+		c.answered = &a
+	}
+	a := *c.answered
+	a.saw = maps.Clone(a.saw)
+	return a, nil
+}
+
+func (x *exprs) evalHere(c *compiledExpr, s *scope) (answer, error) {
 	var unknown []*cel.AttributePatternType
 	for _, name := range s.lateRoot {
 		unknown = append(unknown, cel.AttributePattern(name))
