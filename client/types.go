@@ -265,7 +265,7 @@ type PlanCreate struct {
 
 // RemoteFile is a template from git, as the Ottofile or otto.lock names it.
 type RemoteFile struct {
-	Repo   string `json:"repo" maxLength:"2000" doc:"https://…, ssh://… or file://…"`
+	Repo   string `json:"repo" maxLength:"2000" doc:"URL of the repository, with the protocol https, ssh or file."`
 	Ref    string `json:"ref" maxLength:"200"`
 	Path   string `json:"path" maxLength:"1000"`
 	Commit string `json:"commit" maxLength:"64"`

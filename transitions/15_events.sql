@@ -7,7 +7,8 @@ create function otto.event_horizon() returns bigint language plpgsql as $$
 declare top bigint := pg_snapshot_xmax(pg_current_snapshot())::text::bigint;
 begin
     -- The order matters: first the top, then who is still at work below it. Who ends in between is seen by the reader.
-    return (select least(top, min(case when x.low > top then x.low - (1::bigint << 32) else x.low end))
+    -- An id has 32 bits here. One that lies far above the top is of the turn before; one just above it began after the newest to end.
+    return (select least(top, min(case when x.low > top + (1::bigint << 31) then x.low - (1::bigint << 32) else x.low end))
               from (select ((top >> 32) << 32) + a.backend_xid::text::bigint as low
                       from pg_stat_get_activity(null) a
                      where a.backend_xid is not null and a.datid = (select d.oid from pg_database d where d.datname = current_database())) x);
