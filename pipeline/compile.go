@@ -16,7 +16,7 @@ func Compile(f File, facts Facts) (*Plan, Diagnostics) {
 	if root == nil {
 		return nil, r.sorted()
 	}
-	d := &decoder{report: r, lang: newLanguage(), limits: facts.Limits, dynamic: root.dynamic, paramsUsed: map[string]bool{}}
+	d := &decoder{report: r, lang: newLanguage(), limits: facts.Limits, checking: facts.Checking, dynamic: root.dynamic, paramsUsed: map[string]bool{}}
 	if facts.Event.Kind == "" {
 		facts.Event.Kind = EventManual
 	}

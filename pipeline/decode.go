@@ -31,6 +31,7 @@ type decoder struct {
 	tasks int
 
 	limits   Limits
+	checking bool // see Facts.Checking
 	exprs    *exprs
 	declared []paramDecl // the parameters of the file
 	scope    *scope      // of the file, and then of the stage that is being read

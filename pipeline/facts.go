@@ -6,6 +6,8 @@ type Facts struct {
 	Params map[string]any // as given; texts are read by the type of their declaration
 	Tree   Tree           // nil: nothing is known of the source
 	Limits Limits
+	// Checking says that the file is only looked at, and nothing will run: what a run must give need not be given.
+	Checking bool
 	// Remotes are the git sources of templates that the caller has fetched, see MissingRemotes.
 	Remotes map[Remote]RemoteFile
 	// Hashes are answers of hash(…) that the caller has, by its arguments, as Inputs.Hashes keeps them; for who has no tree.

@@ -373,6 +373,8 @@ func (d *decoder) bind(decls []paramDecl, given map[string]any, at *node) map[st
 				d.add(badParamValue, p.name.at, "the parameter %s is given as %s: %v", p.name.text, shorten(inWords(v), 60), err)
 			}
 			out[p.name.text] = value
+		case p.required.v && p.fallback == nil && d.checking:
+			out[p.name.text] = p.example()
 		case p.required.v && p.fallback == nil:
 			d.add(missingParam, p.name.at, "the parameter %s is required, and not given", p.name.text).
 				Suggestion = fmt.Sprintf("give it:  -p %s=…", p.name.text)
@@ -396,6 +398,16 @@ func (d *decoder) bind(decls []paramDecl, given map[string]any, at *node) map[st
 		}
 	}
 	return out
+}
+
+// example is a value that stands for the one that a run must give, where only the file is checked.
+func (p *paramDecl) example() any {
+	if len(p.enum) > 0 {
+		if v, err := p.convert(p.enum[0].plain()); err == nil {
+			return v
+		}
+	}
+	return p.zero()
 }
 
 // zero is the value of a parameter that nobody gives and that has no default.
