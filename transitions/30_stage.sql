@@ -44,6 +44,20 @@ begin
     return coalesce((select max(s.severity) from stages s where s.run_id = run and s.index < upto), 0);
 end $$;
 
+-- stage_stops_at says why a stage, or the rest of it, does not run: what has failed before, or that nothing has.
+create function otto.stage_stops_at(s stages) returns text language plpgsql stable as $$
+declare before smallint := severity_before(s.run_id, s.index);
+begin
+    if s.on_failure and before < severity('failed') then return 'nothing_failed'; end if;
+    if not s.on_failure and not continues(before) then
+        return (select 'stage_' || b.state || ': ' || b.name from stages b
+                 where b.run_id = s.run_id and b.index < s.index and not continues(b.severity) and b.finished_at is not null order by b.index limit 1);
+    end if;
+    return coalesce((select 'task_' || t.state || ': ' || t.name from tasks t
+                      where t.run_id = s.run_id and t.stage_index = s.index and (t.state = 'aborted' or t.state = 'failed' and not t.allow_failure)
+                      order by t.index limit 1), 'run_aborted');
+end $$;
+
 -- tasks_open lets tasks of stages that the run has reached begin: the next one of a linear stage, all of another. Where the run
 -- does not go on, only those that are marked always run; those that do not are skipped. Tasks with needs follow these. Internal.
 create function otto.tasks_open(opened otto.crossing[])

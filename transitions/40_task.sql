@@ -23,17 +23,21 @@ begin
     return news;
 end $$;
 
--- tasks_skip: waiting → skipped. Internal: who calls it settles them.
+-- tasks_skip: waiting → skipped, since their run does not go on to them. Internal: who calls it settles them.
 create function otto.tasks_skip(acts otto.act[])
 returns otto.new_event[] language plpgsql as $$
 declare news new_event[];
 begin
     if acts is null then return '{}'; end if;
-    with u as (
-        update tasks t set state = 'skipped', finished_at = clock() from unnest(acts) a where t.id = a.id and t.state = 'waiting'
-        returning t.run_id, t.stage_id, t.id, a.actor
+    with w as materialized (  -- once for each stage, however many tasks it has
+        select s.id, stage_stops_at(s) as reason
+          from (select distinct t.stage_id from unnest(acts) a join tasks t on t.id = a.id) d join stages s on s.id = d.stage_id
+    ), u as (
+        update tasks t set state = 'skipped', reason = w.reason, finished_at = clock()
+          from unnest(acts) a join tasks i on i.id = a.id join w on w.id = i.stage_id where t.id = i.id and t.state = 'waiting'
+        returning t.run_id, t.stage_id, t.id, t.reason, a.actor
     )
-    select array_agg(row('task.skipped', true, u.actor, u.run_id, u.stage_id, u.id, null, null, null)::new_event order by u.id) into news from u;
+    select array_agg(row('task.skipped', true, u.actor, u.run_id, u.stage_id, u.id, null, null, jsonb_build_object('reason', u.reason))::new_event order by u.id) into news from u;
     return news;
 end $$;
 
