@@ -3,7 +3,7 @@
 GO ?= go
 TOOL = $(GO) tool -modfile=tools/go.mod
 
-.PHONY: run test check gen bench chaos build deps mutants promises clean help
+.PHONY: run test check gen bench chaos properties build deps mutants promises clean help
 
 ## run: build otto, and let it build and test itself from its own Ottofile
 run: deps build
@@ -48,6 +48,11 @@ deps:
 ## mutants: take one guard at a time out of the state machine; a test must notice each (a quarter of an hour); MUTANTS="-only 40 -json"
 mutants: deps
 	@$(GO) run ./transitions/mutants $(MUTANTS)
+
+## properties: make 2,000 pipelines at random; their plans must say what they mean, and their runs do what the plans say; PROPERTIES=20000
+properties: deps
+	@scripts/deps test
+	OTTO_PROPERTIES=$(or $(PROPERTIES),2000) $(GO) test ./properties -count=1 -v -timeout 2h -rapid.checks=$(or $(PROPERTIES),2000)
 
 ## promises: run the tests that docs/reliability.md names, and write there what came of them
 promises: deps
