@@ -97,7 +97,8 @@ end $$;
 create function otto.plan_rules(plan text, body json) returns jsonb language plpgsql stable as $$
 begin
     return nullif(jsonb_strip_nulls(jsonb_build_object(
-        'skips', case when body #>> '{trigger,starts}' = 'false' then coalesce(nullif(body #>> '{trigger,reason}', ''), 'its event starts nothing') end,
+        'skips', case when body #>> '{trigger,starts}' = 'false' then
+            coalesce((body #>> '{trigger,filter}') || ': ', '') || coalesce(nullif(body #>> '{trigger,reason}', ''), 'its event starts nothing') end,
         'on_failure', (select jsonb_agg(s.n - 1) from json_array_elements(body -> 'stages') with ordinality s(stage, n) where (s.stage ->> 'on_failure')::boolean),
         'tasks', (select true from plan_tasks t where t.plan_digest = plan and t.rules is not null limit 1))), '{}');
 end $$;

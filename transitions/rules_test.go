@@ -59,7 +59,7 @@ func TestOmitted(t *testing.T) {
 func TestTriggerStartsNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	for reason, want := range map[string]string{"branch dev does not match main": "branch dev does not match main", "": "its event starts nothing"} {
+	for reason, want := range map[string]string{"branch dev does not match main": "on.push.branches: branch dev does not match main", "": "on.push.branches: its event starts nothing"} {
 		plan := w.planWith(three, func(p *pipeline.Plan) { p.Trigger = pipeline.Trigger{Filter: "on.push.branches", Reason: reason} })
 		source := "sha256:" + plan[7:]
 		must[db.Source](t)(w.q.SourceStore(w.ctx(), db.SourceStoreParams{Digest: source, Actor: "t"}))
