@@ -215,10 +215,13 @@ func (d *drawer) step(t *task, readable []string) step {
 	s := step{allowFailure: d.oneIn(10), always: d.oneIn(8), exits: d.exits(12)}
 	if t.outputs && d.oneIn(2) {
 		s.lines = append(s.lines, pick(d, "output",
-			`echo 'v=one' >> "$OTTO_OUTPUT"`, `echo 'v=two' >> "$OTTO_OUTPUT"`, `echo '{"n": 4, "b": true}' >> "$OTTO_OUTPUT"`, `echo 'n=1' >> "$OTTO_OUTPUT"`, firstSays))
+			`echo 'v=one' >> "$OTTO_OUTPUT"`, `echo 'v=two' >> "$OTTO_OUTPUT"`, `echo '{"n": 4, "b": true}' >> "$OTTO_OUTPUT"`, `echo 'n=1' >> "$OTTO_OUTPUT"`))
 	}
 	switch d.IntRange(0, 7) {
 	case 5:
+		if t.outputs && d.oneIn(2) {
+			s.lines = []string{firstSays}
+		}
 		s.lines = append(s.lines, firstFails)
 	case 6, 7:
 		s.lines = append(s.lines, fmt.Sprintf("exit %d", pick(d, "exit", 1, 2, 3, 7, 75)))

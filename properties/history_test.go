@@ -26,6 +26,7 @@ type fate struct {
 	stage  int
 	index  int
 	steps  []string           // states of the last attempt's steps
+	kept   map[string]any     // its outputs
 	at     map[string][]int64 // events by kind, without "task."
 	begins int64              // the first event that is about it
 	ends   int64
@@ -48,7 +49,7 @@ func (c *crew) happened(r *started) *history {
 	for i, s := range r.ottofile.stages {
 		h.ends = append(h.ends, never)
 		for j, l := range s.legs() {
-			f := &fate{leg: l, Task: rows[0].Task, stage: i, index: j, at: map[string][]int64{}, begins: never, ends: never, done: r.attempts[rows[0].Task.ID]}
+			f := &fate{leg: l, Task: rows[0].Task, stage: i, index: j, kept: map[string]any{}, at: map[string][]int64{}, begins: never, ends: never, done: r.attempts[rows[0].Task.ID]}
 			rows = rows[1:]
 			h.tasks[l.name], byID[f.ID] = f, f
 			h.legs = append(h.legs, l)
@@ -57,6 +58,11 @@ func (c *crew) happened(r *started) *history {
 	for _, s := range must[[]db.Step](c)(c.q.StepsOfRun(c.ctx, r.id)) {
 		if f := byID[s.TaskID]; s.Epoch == f.Epoch {
 			f.steps = append(f.steps, s.State)
+		}
+	}
+	for _, o := range must[[]db.OutputsOfRunRow](c)(c.q.OutputsOfRun(c.ctx, db.OutputsOfRunParams{Run: r.id, AtMost: 1 << 20})) {
+		if err := json.Unmarshal(o.Outputs, &byID[o.TaskID].kept); err != nil {
+			c.Fatal(err)
 		}
 	}
 	for _, e := range must[[]db.EventsAfterRow](c)(c.q.EventsAfter(c.ctx, db.EventsAfterParams{Run: &r.id, AtMost: 1 << 20})) {

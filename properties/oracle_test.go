@@ -32,8 +32,12 @@ func (h *history) judge(others []*history) error {
 }
 
 func (h *history) notStarted() error {
-	if h.run.State != "skipped" || len(h.stages) > 0 || h.run.Reason == nil || *h.run.Reason != h.plan.Trigger.Reason {
-		return fmt.Errorf("the event starts nothing, and the run is %s with %d stages, reason %v", h.run.State, len(h.stages), h.run.Reason)
+	said := ""
+	if h.run.Reason != nil {
+		said = *h.run.Reason
+	}
+	if h.run.State != "skipped" || len(h.stages) > 0 || said != h.plan.Trigger.Filter+": "+h.plan.Trigger.Reason {
+		return fmt.Errorf("the event starts nothing, and the run is %s with %d stages, reason %q", h.run.State, len(h.stages), said)
 	}
 	return nil
 }
@@ -268,6 +272,8 @@ func (h *history) ran(f *fate, s scene) error {
 			return fmt.Errorf("%d attempts, and the last was %s with exit code %d", len(f.done), got.outcome, got.code)
 		case last && got.outcome != f.State && !f.stoppedBetween():
 			return fmt.Errorf("its last attempt was %s", got.outcome)
+		case last && got.epoch == int(f.Epoch) && asJSONText(f.kept) != asJSONText(want.outputs):
+			return fmt.Errorf("its outputs are kept as %v instead of %v", f.kept, want.outputs)
 		case last && got.epoch == int(f.Epoch) && !slices.Equal(got.states, f.steps):
 			return fmt.Errorf("its steps are kept as %v instead of %v", f.steps, got.states)
 		}
