@@ -54,7 +54,8 @@ begin
                  where b.run_id = s.run_id and b.index < s.index and not continues(b.severity) and b.finished_at is not null order by b.index limit 1);
     end if;
     return coalesce((select 'task_' || t.state || ': ' || t.name from tasks t
-                      where t.run_id = s.run_id and t.stage_index = s.index and (t.state = 'aborted' or t.state = 'failed' and not t.allow_failure)
+                      where t.run_id = s.run_id and t.stage_index = s.index and t.state in ('failed', 'aborted')
+                        and (not t.allow_failure or t.state = 'aborted' and t.reason is not null)  -- one that was ordered, which nothing forgives
                       order by t.index limit 1), 'run_aborted');
 end $$;
 

@@ -19,6 +19,8 @@ func TestSkippedTaskSaysWhy(t *testing.T) {
 			map[string]string{"a": "aborted"}, map[string]string{"b": "stage_aborted: a"}},
 		"task_before": {"stages: [{stage: s, tasks: [{task: a, allow_failure: true" + step + "}, {task: b" + step + "}, {task: c" + step + "}]}]",
 			map[string]string{"a": "failed", "b": "failed"}, map[string]string{"c": "task_failed: b"}},
+		"forgiven_abort": {"stages: [{stage: s, tasks: [{task: a, allow_failure: true" + step + "}, {task: b" + step + "}, {task: c" + step + "}]}]",
+			map[string]string{"a": "aborted", "b": "failed"}, map[string]string{"c": "task_failed: b"}},
 		"nothing_failed": {"stages: [{stage: a" + step + "}]\non_failure: [{stage: b" + step + "}]", nil, map[string]string{"b": "nothing_failed"}},
 		"task_before_after_a_failure": {"stages: [{stage: a" + step + "}]\non_failure: [{stage: s, tasks: [{task: b" + step + "}, {task: c" + step + "}]}]",
 			map[string]string{"a": "failed", "b": "failed"}, map[string]string{"c": "task_failed: b"}},
