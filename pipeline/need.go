@@ -146,7 +146,8 @@ func (g *graph) before(other, p *placed, seen map[*placed]bool) bool {
 		if need == other {
 			return true
 		}
-		if !seen[need] {
+		// One that is omitted is fulfilled at once, whatever it would have waited for.
+		if !seen[need] && need.task.Omitted == "" {
 			seen[need] = true
 			if g.before(other, need, seen) {
 				return true

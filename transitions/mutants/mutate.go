@@ -49,9 +49,9 @@ func operators() []operator {
 		of("run lock", `perform lock_run\([^;]*;`, "null;"),
 		of("run lock", `\block_run\(run\)`, "runs where id = run"),
 		of("advisory lock", `perform pg_advisory_xact_lock\([^;]*;`, "null;"),
-		of("advisory lock", `\bpg_try_advisory_xact_lock\(hashtext\('[a-z._]+'\), (?:\([^)]*\)::int|hashtext\([a-z]+\)|\d+)\)`, "true"),
-		of("conflict clause", `\s*\bon conflict(?: \([a-z, ]+\))? do nothing`, ""),
-		of("conflict clause", `\s*\bon conflict \([a-z, ]+\) do update set [^;\n]*`, ""),
+		of("advisory lock", `\bpg_try_advisory_xact_lock\(hashtext\('[a-z._]+'\), (?:\([^)]*\)::int|hashtext\([a-z|/' ]+\)|\d+)\)`, "true"),
+		of("conflict clause", `\s*\bon conflict(?: \([a-z_, ]+\))? do nothing`, ""),
+		of("conflict clause", `\s*\bon conflict \([a-z_, ]+\) do update set [^;\n]*`, ""),
 	}
 }
 

@@ -13,6 +13,7 @@ func TestEveryGuardIsFound(t *testing.T) {
 	t.Parallel()
 	looksLikeOne := regexp.MustCompile(`\bfor (no key )?update\b|\bon conflict\b|advisory_xact_lock\(|\b(perform|from) lock_run\(|` +
 		`\b(and|where|or|if|on) ([a-z]\.)?(state|epoch|lease_id|agent_id) (=|<>|in|not in)`)
+	choice := regexp.MustCompile(`\bfilter \(where [^()]*\)`) // picks what to say, and refuses nothing
 	paths, err := filepath.Glob("../*.sql")
 	if err != nil || len(paths) == 0 {
 		t.Fatal("there are no transitions", err)
@@ -30,6 +31,7 @@ func TestEveryGuardIsFound(t *testing.T) {
 		}
 		for i, line := range strings.Split(string(text), "\n") {
 			code, _, _ := strings.Cut(line, "--")
+			code = choice.ReplaceAllString(code, "")
 			if looksLikeOne.MatchString(code) && !found[i+1] && !isEquivalent(filepath.Base(path), line) {
 				t.Errorf("%s:%d is not taken out: %s", filepath.Base(path), i+1, strings.TrimSpace(line))
 			}
