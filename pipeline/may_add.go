@@ -162,6 +162,7 @@ func (f FragmentInput) decl() paramDecl {
 	p := paramDecl{name: &node{text: f.Name}, typ: val[string]{f.Type, somewhere}}
 	if f.Pattern != "" {
 		p.pattern = val[string]{f.Pattern, somewhere}
+		p.whole = wholly(f.Pattern)
 	}
 	for _, v := range f.Enum {
 		p.enum = append(p.enum, valueNode(whole(v), somewhere))

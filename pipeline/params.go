@@ -136,7 +136,7 @@ func (d *decoder) checkParam(p *paramDecl, name *node) {
 		d.add(badParam, name.at, "%s is true or false, which has no min or max", name.text).Suggestion = "remove them"
 	}
 	if p.pattern.at != nil {
-		p.whole = regexp.MustCompile("^(?:" + p.pattern.v + ")$") // it has been looked at
+		p.whole = wholly(p.pattern.v)
 	}
 	one := *p
 	if p.typ.v == paramList { // the enum is of its items
@@ -351,6 +351,9 @@ func (p *paramDecl) bounds(v any) error {
 	}
 	return nil
 }
+
+// wholly matches a pattern, which has been looked at, with the whole of a text.
+func wholly(pattern string) *regexp.Regexp { return regexp.MustCompile("^(?:" + pattern + ")$") }
 
 func (p *paramDecl) match(text string) error {
 	if p.whole == nil || p.whole.MatchString(text) {
