@@ -46,7 +46,7 @@ func (d *decoder) environments(n *node, s *scope) []environmentDecl {
 		e := environmentDecl{}
 		if p.value.kind != nullKind {
 			from := len(d.outputsRead)
-			body, _ := d.open(p.value, s)
+			body, _ := d.open(p.value, s.with(nameEnvironment, p.key.text))
 			e = decodeObject(d, d.lang.environment, body)
 			e.reads = slices.Clone(d.outputsRead[from:])
 		}
