@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -21,8 +22,9 @@ func (v *validation) explainCode(cmd *cobra.Command) error {
 	known := pipeline.Codes()
 	i := slices.IndexFunc(known, func(c pipeline.CodeInfo) bool { return string(c.Code) == code })
 	if i < 0 {
+		byCode := func(a, b pipeline.CodeInfo) int { return cmp.Compare(a.Code, b.Code) }
 		return withHint(usage(cmd, "there is no code %q", v.explain), "codes are %s to %s; a problem has its code behind its severity",
-			known[0].Code, known[len(known)-1].Code)
+			slices.MinFunc(known, byCode).Code, slices.MaxFunc(known, byCode).Code)
 	}
 	page, ok := pages.Of(code)
 	if !ok {
