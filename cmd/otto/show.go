@@ -59,6 +59,14 @@ func (a *app) await(ctx context.Context, c *connection, run client.RunDetail) (c
 	return w.watch(ctx)
 }
 
+// unstarted says when a run that has not started will.
+func unstarted(state string) string {
+	if client.Final(state) {
+		return "never"
+	}
+	return "not yet"
+}
+
 func (a *app) printRun(run client.RunDetail, asJSON bool) error {
 	if asJSON {
 		return a.printJSON(run)
@@ -74,7 +82,7 @@ func (a *app) printRun(run client.RunDetail, asJSON bool) error {
 	fact("name", run.Name)
 	fact("project", run.Project)
 	fact("reason", run.Reason)
-	fact("started", first(when(run.StartedAt), "not yet"))
+	fact("started", first(when(run.StartedAt), unstarted(run.State)))
 	fact("took", between(run.StartedAt, run.FinishedAt))
 	fact("by", run.CreatedBy)
 	if run.RerunOf != 0 {
