@@ -255,7 +255,7 @@ func TestTasksForAgentsThatKnowThem(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := detail.Stages[0].Tasks[0].WaitingFor; got != "an agent that offers os=linux, otto.protocol=task-2: none is online" {
+			if got := detail.Stages[0].Tasks[0].WaitingFor; got != "an agent that offers os=linux, otto.protocol=task-2: the one that is online does not" {
 				t.Errorf("it waits for %s", got)
 			}
 			offer := knowing()

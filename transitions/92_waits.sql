@@ -37,12 +37,17 @@ end $$;
 create function otto.agent_waited_for(requires jsonb) returns text
 language plpgsql stable security definer set search_path = public, otto, pg_temp as $$
 #variable_conflict use_variable
-declare fitting int; free int;
+declare fitting int; free int; online int; told jsonb := requires - 'otto.protocol';
 begin
     select count(*), count(*) filter (where a.capacity > (select count(*) from leases l where l.agent_id = a.id and l.ended_at is null))
       into fitting, free from agents a where a.state = 'online' and fits(requires, a.offers);
-    return case when fitting = 0 then 'an agent' || case when requires = '{}' then '' else ' that offers ' || requires_text(requires) end || ': none is online'
-                when free = 0 then 'room on an agent: all ' || fitting || ' that fit are busy'
+    if fitting = 0 then
+        -- The protocol is Otto's own requirement: it is told only where an older agent would fit but for it.
+        select count(*), case when bool_or(fits(told, a.offers)) then requires else told end into online, told from agents a where a.state = 'online';
+        return 'an agent' || case when told = '{}' then '' else ' that offers ' || requires_text(told) end
+            || case online when 0 then ': none is online' when 1 then ': the one that is online does not' else ': none of the ' || online || ' that are online does' end;
+    end if;
+    return case when free = 0 then 'room on an agent: all ' || fitting || ' that fit are busy'
                 else 'an agent to ask for it' end;
 end $$;
 
