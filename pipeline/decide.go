@@ -39,13 +39,13 @@ func Decide(task Task, known Known) (Decision, error) {
 		}
 		a, err := x.evalText(later.Expr, s)
 		if err != nil {
-			return Decision{}, fmt.Errorf("%s: %w", strings.TrimPrefix(later.Field, "/"), err)
+			return Decision{}, later.wrong(err)
 		}
 		isCondition := later.Field == "/when" || strings.HasSuffix(later.Field, "/when") && !strings.Contains(later.Field, "/env/")
 		runs, isBool := a.value.(bool)
 		switch text, err := plainText(a.value); {
 		case isCondition && !isBool:
-			return Decision{}, fmt.Errorf("%s: it must be true or false, and is %s", strings.TrimPrefix(later.Field, "/"), kindOf(a.value))
+			return Decision{}, later.wrong(fmt.Errorf("it must be true or false, and is %s", kindOf(a.value)))
 		case later.Field == "/when" && !runs:
 			c := Condition{Expr: later.Expr, Verdict: VerdictFalse, Saw: a.saw}
 			return Decision{Reason: c.omits()}, nil
@@ -53,12 +53,17 @@ func Decide(task Task, known Known) (Decision, error) {
 		case isCondition:
 			out.Values[later.Field] = runs
 		case err != nil:
-			return Decision{}, fmt.Errorf("%s: %w", strings.TrimPrefix(later.Field, "/"), err)
+			return Decision{}, later.wrong(err)
 		default:
 			out.Values[later.Field] = text
 		}
 	}
 	return out, nil
+}
+
+// wrong says where and in which expression something is wrong: whoever reads it has the run before them, and not the plan.
+func (l Later) wrong(err error) error {
+	return fmt.Errorf("%s: %s: %w", strings.TrimPrefix(l.Field, "/"), l.Expr, err)
 }
 
 // evalText compiles and evaluates an expression of a plan.
