@@ -89,7 +89,7 @@ func (s *summary) task(depth int, t client.Task) row {
 	} else if t.ExitCode != nil && *t.ExitCode != 0 && t.State != client.Aborted {
 		note = s.style.paint(stateColour(t.State), outcomeText(t.State, t.Reason, t.ExitCode)) + s.style.dim(prefixed(", ", t.Reason))
 	}
-	if t.AllowFailure && t.State != client.Succeeded && client.Final(t.State) {
+	if t.AllowFailure && (t.State == client.Failed || t.State == client.Unstable || t.State == client.Aborted) {
 		note += s.style.dim(" (allowed)")
 	}
 	if t.Attempt > 1 {
@@ -152,9 +152,25 @@ func (s *summary) note(state, reason string) string {
 	case strings.HasPrefix(reason, state): // "aborted by Ctrl-C"
 		return s.style.paint(stateColour(state), reason)
 	case client.Final(state):
-		return word + s.style.dim(": "+reason)
+		return word + s.style.dim(prefixed(": ", reasonText(reason)))
 	}
 	return word + s.style.dim(", waits for "+reason)
+}
+
+// reasonText says a reason in words, where the state machine has a code for it.
+func reasonText(reason string) string {
+	code, what, _ := strings.Cut(reason, ": ")
+	switch code {
+	case "run_aborted": // as its run, which says by whom
+		return ""
+	case "sibling_failed":
+		return "a task beside it failed"
+	case "need_failed":
+		return "it needs " + what + ", which has not succeeded"
+	case "concurrency":
+		return "the concurrency group " + what + " was full"
+	}
+	return reason
 }
 
 // failures repeats the end of what the failing steps have said.
