@@ -77,11 +77,11 @@ func (t *triggersDecl) pullRequest(e Event) Trigger {
 	case t.pull.forks.at != nil && !t.pull.forks.v && pr.Fork:
 		return Trigger{Filter: "on.pull_request.forks", Reason: "it comes from a fork, and forks is false"}
 	case len(t.pull.labels) > 0 && !slices.ContainsFunc(pr.Labels, t.pull.labels.match):
-		has := "it has no label"
+		why := "it has no labels, and one must match "
 		if len(pr.Labels) > 0 {
-			has = "none of its labels (" + strings.Join(pr.Labels, ", ") + ")"
+			why = "none of its labels (" + strings.Join(pr.Labels, ", ") + ") matches "
 		}
-		return Trigger{Filter: "on.pull_request.labels", Reason: fmt.Sprintf("%s matches %s", has, t.pull.labels.words())}
+		return Trigger{Filter: "on.pull_request.labels", Reason: why + t.pull.labels.words()}
 	}
 	return out
 }
