@@ -20,11 +20,11 @@ type liveView struct {
 	mu      sync.Mutex
 	stage   string        // of the task that began last
 	colours map[int64]int // of the prefixes, by task: an attempt keeps its task's
-	failed  map[int64]*failedStep
+	failed  map[int64][]*failedStep
 }
 
 func newLiveView(out io.Writer, s style) *liveView {
-	v := &liveView{screen: &screen{out: out}, style: s, out: out, failed: map[int64]*failedStep{}, colours: map[int64]int{}}
+	v := &liveView{screen: &screen{out: out}, style: s, out: out, failed: map[int64][]*failedStep{}, colours: map[int64]int{}}
 	v.own = &lane{screen: v.screen}
 	return v
 }
@@ -96,8 +96,8 @@ func (t *liveTask) close(steps []client.Step) {
 func (v *liveView) end(run client.RunDetail) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	for _, f := range v.failed {
-		if f != nil {
+	for _, steps := range v.failed {
+		for _, f := range steps {
 			f.last = !v.silent && v.screen.isLast(f.at)
 		}
 	}

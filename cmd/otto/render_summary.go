@@ -14,7 +14,7 @@ type summary struct {
 	style style
 	run   client.RunDetail
 	// failed are the steps that went wrong, by task, as far as their log was seen.
-	failed map[int64]*failedStep
+	failed map[int64][]*failedStep
 	steps  bool // a row for each step, too
 }
 
@@ -177,7 +177,7 @@ func reasonText(reason string) string {
 func (s *summary) failures() {
 	for _, stage := range s.run.Stages {
 		for _, t := range stage.Tasks {
-			f := s.failed[t.Task]
+			f := deciding(t, s.failed[t.Task])
 			if f == nil || f.last || t.State == client.Succeeded || t.AllowFailure {
 				continue
 			}
@@ -192,6 +192,19 @@ func (s *summary) failures() {
 			}
 		}
 	}
+}
+
+// deciding is the step that a task failed by: the first with its outcome and exit code, for others may have been allowed to fail.
+func deciding(t client.Task, failed []*failedStep) *failedStep {
+	for _, f := range failed {
+		if f.state == t.State && (f.exit == nil) == (t.ExitCode == nil) && (f.exit == nil || *f.exit == *t.ExitCode) {
+			return f
+		}
+	}
+	if len(failed) == 0 {
+		return nil
+	}
+	return failed[0]
 }
 
 // hints say how to go on.

@@ -20,13 +20,14 @@ type taskView struct {
 	open   bool // the step has begun and not ended
 	late   bool // the agent stops the step because its time is over; the end in the log does not say so
 	tail   tail
-	failed *failedStep
+	failed []*failedStep
 }
 
 // failedStep is what the summary repeats of a step that went wrong.
 type failedStep struct {
 	name  string
 	state string
+	exit  *int   // nil if it never ran
 	how   string // as outcomeText says it
 	lines []string
 	at    int  // the place of its last line on the screen
@@ -91,9 +92,7 @@ func (v *taskView) ended(s client.Step) {
 		outcome += prefixed(": ", s.Reason)
 	}
 	at := v.lane.line(v.style.mark(s.State) + " " + v.style.paint(stateColour(s.State), outcome) + v.style.dim(" after "+took))
-	if v.failed == nil {
-		v.failed = &failedStep{name: v.name(s.Index), state: s.State, how: how, lines: v.tail.lines(), at: at}
-	}
+	v.failed = append(v.failed, &failedStep{name: v.name(s.Index), state: s.State, exit: s.ExitCode, how: how, lines: v.tail.lines(), at: at})
 }
 
 func (v *taskView) name(step int) string {
