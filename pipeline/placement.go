@@ -13,19 +13,19 @@ import (
 type environmentDecl struct {
 	name        string
 	env         []envDecl
-	branches    globs
+	protection  protectionDecl
 	concurrency val[int]
 	reads       []outputRead // outputs of tasks, in its variables
 	at          *node
 }
 
-type protectionDecl struct{ branches globs }
+type protectionDecl struct{ branches, tags globs }
 
 func environmentObject() object[environmentDecl] {
 	return object[environmentDecl]{what: "an environment", doc: "A place that tasks deploy to, with its protection.", keys: []key[environmentDecl]{
 		{"env", "Variables of the steps of its tasks.", envType, func(d *decoder, e *environmentDecl, _, v *node) { e.env = d.env(v) }},
 		{"protection", "Who may deploy to it.", protectionType, func(d *decoder, e *environmentDecl, _, v *node) {
-			e.branches = decodeObject(d, d.lang.protection, v).branches
+			e.protection = decodeObject(d, d.lang.protection, v)
 		}},
 		{"concurrency", "How many of its tasks run at once. Default: 1.", countType, func(d *decoder, e *environmentDecl, _, v *node) { e.concurrency = d.count(v, "concurrency") }},
 	}}
@@ -33,7 +33,8 @@ func environmentObject() object[environmentDecl] {
 
 func protectionObject() object[protectionDecl] {
 	return object[protectionDecl]{what: "a protection", doc: "What a run must be like to deploy.", keys: []key[protectionDecl]{
-		{"branches", "Patterns of branches that may deploy; a tag is matched by its name.", globsType, func(d *decoder, p *protectionDecl, _, v *node) { p.branches = d.globList(v, "a branch") }},
+		{"tags", "Patterns of tags that may deploy.", globsType, func(d *decoder, p *protectionDecl, _, v *node) { p.tags = d.globList(v, "a tag") }},
+		{"branches", "Patterns of branches that may deploy.", globsType, func(d *decoder, p *protectionDecl, _, v *node) { p.branches = d.globList(v, "a branch") }},
 	}}
 }
 
@@ -56,25 +57,33 @@ func (d *decoder) environments(n *node, s *scope) []environmentDecl {
 	return out
 }
 
-// omits says why an event may not deploy to the environment, or "".
+// omits says why an event may not deploy to the environment, or "". A branch is matched by branches and a tag by tags: whoever may
+// push a tag called main has not been given the branch.
 func (e *environmentDecl) omits(ev Event) string {
-	name := ev.Branch
-	if ev.Tag != "" {
-		name = ev.Tag
+	if len(e.protection.branches)+len(e.protection.tags) == 0 {
+		return ""
 	}
+	this := ""
 	switch {
-	case len(e.branches) == 0:
-		return ""
 	case ev.Kind == EventPullRequest:
-		// Its branch is what somebody has called it, who may push to none of ours.
-		return fmt.Sprintf("the environment %s is protected: it takes %s, and this is a pull request", e.name, e.branches.words())
-	case e.branches.match(name):
+		this = "this is a pull request" // its branch is what somebody has called it, who may push to none of ours
+	case ev.Tag != "" && !e.protection.tags.match(ev.Tag):
+		this = "this is the tag " + ev.Tag
+	case ev.Tag == "" && ev.Branch == "":
+		this = "the branch is not known"
+	case ev.Tag == "" && !e.protection.branches.match(ev.Branch):
+		this = "this is " + ev.Branch
+	default:
 		return ""
 	}
-	if name == "" {
-		return fmt.Sprintf("the environment %s is protected: it takes %s, and the branch is not known", e.name, e.branches.words())
+	var takes []string
+	if len(e.protection.branches) > 0 {
+		takes = append(takes, e.protection.branches.words())
 	}
-	return fmt.Sprintf("the environment %s is protected: it takes %s, and this is %s", e.name, e.branches.words(), name)
+	if len(e.protection.tags) > 0 {
+		takes = append(takes, "the tags "+e.protection.tags.words())
+	}
+	return fmt.Sprintf("the environment %s is protected: it takes %s, and %s", e.name, strings.Join(takes, " and "), this)
 }
 
 // concurrencyDecl bounds a group of tasks.

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -253,12 +254,20 @@ func celMap[T any](m map[string]T) (string, error) {
 	return "{" + strings.Join(texts, ", ") + "}", nil
 }
 
-// asText declares text(x), which writes a value as ${{ }} does: a number without an exponent, nothing for null.
+// asText declares text(x), which writes a value as ${{ }} does: a number without an exponent, nothing for null; and what an output of
+// type json holds as JSON, since its form is known only now.
 func asText() cel.EnvOption {
 	return cel.Function("text", cel.Overload("text_any", []*cel.Type{cel.DynType}, cel.StringType, cel.UnaryBinding(func(v ref.Val) ref.Val {
 		value, err := native(v)
 		if err != nil {
 			return types.NewErr("%v", err)
+		}
+		if k := kindOf(value); k == listKind || k == mappingKind {
+			body, err := json.Marshal(value)
+			if err != nil {
+				return types.NewErr("a text cannot be made of it: %v", err)
+			}
+			return types.String(body)
 		}
 		text, err := plainText(value)
 		if err != nil {

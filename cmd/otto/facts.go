@@ -88,6 +88,9 @@ func (a *app) facts(ctx context.Context, flags *factFlags, file *ottofile) (pipe
 		}
 		if flags.sha == "" && facts.Event.Branch == head.Branch {
 			facts.Event.SHA = head.SHA
+			if kind == pipeline.EventPush && !flags.given("message") {
+				facts.Event.Message = head.Message // [skip ci] counts
+			}
 		}
 	}
 	facts.Event.Changed, err = flags.changes(tree)

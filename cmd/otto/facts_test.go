@@ -113,7 +113,7 @@ func TestFacts_of_a_repository(t *testing.T) {
 	git("commit", "-q", "-m", "x")
 	head := git("rev-parse", "HEAD")
 	check(t, "", pipeline.Event{Kind: pipeline.EventManual, Branch: "feature/x", SHA: head})
-	check(t, "--event push", pipeline.Event{Kind: pipeline.EventPush, Branch: "feature/x", SHA: head})
+	check(t, "--event push", pipeline.Event{Kind: pipeline.EventPush, Branch: "feature/x", SHA: head, Message: "x"})
 	check(t, "--branch main", pipeline.Event{Kind: pipeline.EventManual, Branch: "main"}) // which commit that is nobody said
 	check(t, "--tag v1", pipeline.Event{Kind: pipeline.EventTag, Tag: "v1"})
 	git("checkout", "-q", "--detach")
