@@ -34,7 +34,7 @@ func Compile(f File, facts Facts) (*Plan, Diagnostics) {
 		return nil, r.sorted()
 	}
 	l := newLowering(r)
-	l.fragments = d.fragments
+	l.fragments, l.addedBy = d.fragments, d.addedBy
 	l.inputs, l.given, l.trigger = inputs, facts.Params, file.on.trigger(inputs.Event)
 	plan := l.plan(&file)
 	if r.hasErrors() {

@@ -46,6 +46,8 @@ func Decide(task Task, known Known) (Decision, error) {
 		switch text, err := plainText(a.value); {
 		case isCondition && !isBool:
 			return Decision{}, later.wrong(fmt.Errorf("it must be true or false, and is %s", kindOf(a.value)))
+		case later.Field == "/when" && !runs && task.AddedBy != "":
+			return Decision{Reason: "not added by " + task.AddedBy}, nil
 		case later.Field == "/when" && !runs:
 			c := Condition{Expr: later.Expr, Verdict: VerdictFalse, Saw: a.saw}
 			return Decision{Reason: c.omits()}, nil

@@ -39,6 +39,7 @@ type decoder struct {
 
 	paramsUsed  map[string]bool
 	fragments   map[string][]FragmentInput // by the task that may add others
+	addedBy     map[string]string          // that task, by the name of one that it may add
 	outputsRead []outputRead
 }
 

@@ -44,6 +44,7 @@ type lowering struct {
 	given        map[string]any // parameters
 	trigger      Trigger
 	fragments    map[string][]FragmentInput
+	addedBy      map[string]string
 	environments map[string]*environmentDecl
 }
 

@@ -34,6 +34,9 @@ func (l *lowering) task(f *fileDecl, t *taskDecl, stage *Condition, ptr string) 
 		o.sayOr(ptr+"/outputs/"+escape(x.name), x.typ.at, noteOutput)
 	}
 	l.mayAdd(t, &out, ptr)
+	if out.AddedBy = l.addedBy[t.name.v]; out.AddedBy != "" {
+		o.fallback(ptr+"/added_by", originConvention, noteFragment)
+	}
 	layers := l.deploy(t, &out, ptr)
 	l.decide(t, stage, &out, ptr)
 	out.Env = l.env(&out, "/env", ptr, append([][]envDecl{f.env}, append(layers, t.env)...)...)

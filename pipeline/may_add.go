@@ -112,6 +112,7 @@ func (e *expander) slotTasks(t *templateDecl, name *node, said mayAddDecl) []*no
 		own := &node{kind: mappingKind, at: at.at, size: 1, pairs: []pair{
 			{text("task"), given(text("%s %d", t.name, i+1))}, {text("needs"), needs}, {text("when"), text("%s.size() > %d", entries, i)},
 		}}
+		e.addedBy[own.pairs[0].value.text] = name.text
 		out = append(out, e.merge(own, body, t, taskPosition()))
 	}
 	return out

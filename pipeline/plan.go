@@ -69,6 +69,7 @@ type Task struct {
 	Concurrency *Concurrency      `json:"concurrency,omitempty"`
 	Outputs     map[string]string `json:"outputs,omitempty"` // declared outputs, name to type: string, boolean, integer, number or json
 	MayAdd      *MayAdd           `json:"may_add,omitempty"`
+	AddedBy     string            `json:"added_by,omitempty"` // the task that may add this one: it runs if that one's fragment has it
 	Steps       []Step            `json:"steps"`
 }
 

@@ -40,7 +40,7 @@ func newExpander(d *decoder, f File, facts Facts) *expander {
 	if !fs.ValidPath(at) {
 		at = "Ottofile.yaml" // a name for people only: the tree starts beside the file
 	}
-	d.fragments = map[string][]FragmentInput{}
+	d.fragments, d.addedBy = map[string][]FragmentInput{}, map[string]string{}
 	own := &templateFile{src: d.src, from: templateSource{Remote{Path: at}}, named: map[string]*templateDecl{}}
 	return &expander{decoder: d, facts: facts, own: own, files: map[string]*templateFile{}, resolved: map[string]LockEntry{}}
 }

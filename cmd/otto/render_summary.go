@@ -169,6 +169,11 @@ func reasonText(reason string) string {
 		return "it needs " + what + ", which has not succeeded"
 	case "concurrency":
 		return "the concurrency group " + what + " was full"
+	case "nothing_failed":
+		return "nothing has failed"
+	case "stage_failed", "stage_aborted", "task_failed", "task_aborted":
+		kind, state, _ := strings.Cut(code, "_")
+		return fmt.Sprintf("the %s %s before it has %s", kind, what, map[string]string{"failed": "failed", "aborted": "been aborted"}[state])
 	}
 	return reason
 }

@@ -11,6 +11,9 @@ func TestReasonText(t *testing.T) {
 		"need_failed: unit":    "it needs unit, which has not succeeded",
 		"need_failed: a: b":    "it needs a: b, which has not succeeded",
 		"concurrency: preview": "the concurrency group preview was full",
+		"nothing_failed":       "nothing has failed",
+		"stage_failed: build":  "the stage build before it has failed",
+		"task_aborted: a":      "the task a before it has been aborted",
 		"condition: when: x":   "condition: when: x",
 		"superseded by run 19": "superseded by run 19",
 	} {

@@ -38,7 +38,7 @@ func (a *app) view(f viewFlags, out io.Writer) view {
 
 // exitOfRun is the exit status section of the verbs that answer with a run's result.
 func exitOfRun() string {
-	return exitStatus("0  the run succeeded", "1  it failed, or could not be started", "2  it was aborted", "3  it is unstable")
+	return exitStatus("0  the run succeeded, or there was nothing to run", "1  it failed, or could not be started", "2  it was aborted", "3  it is unstable")
 }
 
 func newRun(a *app) *cobra.Command {

@@ -43,6 +43,8 @@ func FateOfTask(s *pipeline.Stage, i int) (pipeline.Verdict, string) {
 		return pipeline.VerdictFalse, "its stage does not run"
 	case t.Omitted != "" && !said(t.When, pipeline.VerdictFalse):
 		return verdict, t.Omitted
+	case t.AddedBy != "" && verdict == pipeline.VerdictLater:
+		return verdict, "runs if " + t.AddedBy + " adds it"
 	case verdict != pipeline.VerdictFalse && t.When == nil && said(s.When, pipeline.VerdictLater):
 		return pipeline.VerdictLater, "decided with its stage"
 	case verdict == pipeline.VerdictTrue && s.OnFailure:
