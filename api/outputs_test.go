@@ -245,7 +245,7 @@ func TestTasksForAgentsThatKnowThem(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			n := start(t)
-			before, _ := n.enrol(client.AgentOffer{Name: "before", Protocol: []string{"log-zstd"}, Offers: map[string]any{offerProtocol: client.ProtocolTask}})
+			before, _ := n.enrol(client.AgentOffer{Name: "before", Protocol: []string{"log-zstd"}, Offers: map[string]any{"os": "linux", offerProtocol: client.ProtocolTask}})
 			task.Requires = map[string]any{"os": "linux"}
 			run := n.runTasks(task)
 			if answer, err := before.LeaseTake(t.Context(), client.LeaseRequest{Free: 1, WaitMS: 200}); err != nil || len(answer.Leases) > 0 {

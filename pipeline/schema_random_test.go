@@ -55,7 +55,7 @@ func samples() map[string]map[string]keySamples {
 		"upstream":     {"projects": globs, "branches": globs},
 		"schedule":     {"cron": {[]any{"0 3 * * *"}, []any{1, nil, true}}, "timezone": {[]any{"Europe/Berlin"}, []any{1, nil, true}}},
 		"environment":  {"env": env, "concurrency": count},
-		"protection":   {"branches": globs},
+		"protection":   {"branches": globs, "tags": globs},
 	}
 }
 
