@@ -63,7 +63,7 @@ func (e *environmentDecl) omits(ev Event) string {
 	if len(e.protection.branches)+len(e.protection.tags) == 0 {
 		return ""
 	}
-	this := ""
+	var this string
 	switch {
 	case ev.Kind == EventPullRequest:
 		this = "this is a pull request" // its branch is what somebody has called it, who may push to none of ours
