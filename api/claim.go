@@ -59,7 +59,6 @@ func (d *dispatcher) claim(ctx context.Context, group []db.AgentsWaitingRow, tur
 			return fmt.Errorf("claim tasks: %w", err)
 		}
 		d.api.metrics.claims.Inc()
-		d.granted += len(leases)
 		full = len(leases) == len(wanted)
 		d.hand(ctx, leases, look{turn, !full})
 	}

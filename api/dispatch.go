@@ -29,9 +29,7 @@ type dispatcher struct {
 	looked  map[int64]glance // by agent: the last look that found nothing for it
 	swept   time.Time        // when told and looked were last cleaned up
 
-	// Only the rounds' goroutine asks for these.
-	woke    time.Time // when the last wake-up came
-	granted int       // tasks in the round before
+	woke time.Time // when the last wake-up came; only the rounds' goroutine asks
 }
 
 // waiter is one held request.
@@ -215,7 +213,6 @@ func (d *dispatcher) run(ctx context.Context) {
 		case <-d.kick:
 			everyone = false
 		case <-ready:
-			inCrowds(d.granted) // where many tasks flow, a few more make each grant cheaper
 			d.woken()
 		case <-abort:
 			d.woken()

@@ -18,7 +18,6 @@ import (
 
 // round is one look at the database for the waiters: for all, or for those that no round has looked at yet.
 func (d *dispatcher) round(ctx context.Context, everyone bool) error {
-	d.granted = 0
 	free, turn := d.gather(everyone)
 	if len(free) == 0 {
 		return nil
