@@ -12,9 +12,6 @@ import (
 // remoteRepo is a repository with two commits, a branch, a light and an annotated tag; it gives its URL and its commits.
 func remoteRepo(t *testing.T) (r Remote, dir string, commits []string) {
 	t.Helper()
-	if _, err := exec.LookPath("git"); err != nil {
-		t.Skip("git is not installed")
-	}
 	dir = t.TempDir()
 	git(t, dir, "init", "-q", "-b", "main")
 	symlink(t, "ci/go.yaml", filepath.Join(dir, "link"))
