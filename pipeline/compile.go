@@ -52,9 +52,9 @@ func (d *decoder) begin(root *node, facts Facts, inputs *Inputs) bool {
 		at = p.key
 		d.declared = d.params(p.value)
 	}
-	problems := len(d.report.list)
+	problems := d.noted()
 	inputs.Params = d.bind(d.declared, facts.Params, at)
-	if len(facts.Params) > 0 && len(d.report.list) > problems {
+	if len(facts.Params) > 0 && d.noted() > problems {
 		return false // what else is wrong may be so only without the values that were meant
 	}
 	types := map[string]*types.Type{}

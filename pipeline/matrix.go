@@ -24,7 +24,7 @@ func (d *decoder) legs(n *node, s *scope) (list []leg, has bool) {
 	if !has {
 		return nil, false
 	}
-	problems := len(d.report.list)
+	problems := d.noted()
 	m := d.fill(p.value, s)
 	switch m.kind {
 	case listKind:
@@ -41,7 +41,7 @@ func (d *decoder) legs(n *node, s *scope) (list []leg, has bool) {
 		d.want(m, mappingKind, `"matrix"`)
 		return nil, true
 	}
-	if len(list) == 0 && m.kind != brokenKind && len(d.report.list) == problems {
+	if len(list) == 0 && m.kind != brokenKind && d.noted() == problems {
 		d.add(badMatrix, p.key.at, "the matrix has no legs").Suggestion = "give an axis values, as in  matrix: { go: [\"1.25\", \"1.26\"] }"
 	}
 	seen := map[string]bool{}
