@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"context"
 	"fmt"
 	"testing"
 
@@ -39,20 +40,32 @@ func (p *plant) taskIs(task int64, state string) func() bool {
 	}
 }
 
+// hold locks something until the transaction it gives is committed, or the test ends.
+func (p *plant) hold(query string) pgx.Tx {
+	p.t.Helper()
+	holder, err := p.db.Owner.Begin(p.t.Context())
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.t.Cleanup(func() { _ = holder.Rollback(context.Background()) })
+	lock(p.t, holder, query)
+	return holder
+}
+
+func (p *plant) abort(task int64) {
+	p.t.Helper()
+	if _, err := p.q.TaskAbort(p.t.Context(), db.TaskAbortParams{Task: task, Actor: "t"}); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
 // A group that was held while its room came free is gone on with, though the job table is emptied besides.
 func TestGroupPromote(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
 	first, second := p.grouped("wait"), p.grouped("wait")
-	holder, err := p.db.Owner.Begin(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer holder.Rollback(t.Context())
-	lock(t, holder, "select pg_advisory_xact_lock(hashtext('otto.group'), hashtext((select id from projects) || '/g'))")
-	if _, err := p.q.TaskAbort(t.Context(), db.TaskAbortParams{Task: first, Actor: "t"}); err != nil {
-		t.Fatal(err)
-	}
+	holder := p.hold("select pg_advisory_xact_lock(hashtext('otto.group'), hashtext((select id from projects) || '/g'))")
+	p.abort(first)
 	if !p.taskIs(second, "blocked")() {
 		t.Error("it went on though the group was held")
 	}
@@ -68,15 +81,8 @@ func TestGroupPromoteTriesAgain(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
 	first, second := p.grouped("wait"), p.grouped("wait")
-	holder, err := p.db.Owner.Begin(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer holder.Rollback(t.Context())
-	lock(t, holder, "select otto.lock_run(max(id)) from runs")
-	if _, err := p.q.TaskAbort(t.Context(), db.TaskAbortParams{Task: first, Actor: "t"}); err != nil {
-		t.Fatal(err)
-	}
+	holder := p.hold("select otto.lock_run(max(id)) from runs")
+	p.abort(first)
 	p.eventually("the job is at work", func() bool {
 		var n int
 		if err := p.db.Owner.QueryRow(t.Context(), "select count(*) from river.river_job where kind = 'group_promote' and attempt > 0").Scan(&n); err != nil {
@@ -99,7 +105,7 @@ func TestGroupSupersede(t *testing.T) {
 	p.eventually("the second is ready", p.taskIs(second, "ready"))
 }
 
-func lock(t *testing.T, tx pgx.Tx, statement string) {
+func lock(t testing.TB, tx pgx.Tx, statement string) {
 	t.Helper()
 	if _, err := tx.Exec(t.Context(), statement); err != nil {
 		t.Fatal(err)
