@@ -68,7 +68,7 @@ func (v *outlineView) heading(o *show.Outline) {
 		}
 	}
 	stages, tasks, omitted, later := o.Count()
-	text := plural(stages, "stage") + ", " + plural(tasks, "task")
+	text := show.Count(stages, "stage") + ", " + show.Count(tasks, "task")
 	if omitted+later > 0 {
 		text += ": " + strings.Join(words(
 			does(tasks-omitted-later, "runs", "run"), does(omitted, "does not run", "do not run"), does(later, "is decided later", "are decided later"),
@@ -153,7 +153,7 @@ func (v *outlineView) steps(depth int, t *pipeline.Task, item *show.Item, became
 		leg = ""
 	}
 	if leg != "" && leg == v.leg {
-		steps = indent(depth+1) + v.style.dim("the same "+strings.TrimPrefix(plural(len(t.Steps), "step"), "1 ")) + "\n"
+		steps = indent(depth+1) + v.style.dim("the same "+strings.TrimPrefix(show.Count(len(t.Steps), "step"), "1 ")) + "\n"
 	}
 	v.leg = leg
 	v.WriteString(steps)

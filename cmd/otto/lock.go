@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ottoci/otto/pipeline"
+	"github.com/ottoci/otto/pipeline/show"
 )
 
 // lockFlags say what becomes of a lock.
@@ -98,7 +99,7 @@ func (a *app) answerLock(answer lockedAnswer, f lockFlags) error {
 		}
 	}
 	if len(answer.Changes) == 0 {
-		a.say("%s is up to date: %s", answer.Path, plural(len(answer.Lock.Templates), "template file"))
+		a.say("%s is up to date: %s", answer.Path, show.Count(len(answer.Lock.Templates), "template file"))
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ottoci/otto/client"
+	"github.com/ottoci/otto/pipeline/show"
 )
 
 // logFlags choose what of a run's output is printed.
@@ -96,7 +97,7 @@ func (a *app) logsOfTask(ctx context.Context, c *connection, f logFlags) error {
 	}
 	t.Steps = stepsOf(t, attempt)
 	if f.step > len(t.Steps) {
-		return fmt.Errorf("task %d has %s, and no step %d", f.task, plural(len(t.Steps), "step"), f.step)
+		return fmt.Errorf("task %d has %s, and no step %d", f.task, show.Count(len(t.Steps), "step"), f.step)
 	}
 	log := a.logView(f).task(t.Task, attempt, client.Stage{Name: t.Stage, Mode: "linear"})
 	defer log.close(nil)

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ottoci/otto/migrations"
+	"github.com/ottoci/otto/pipeline/show"
 )
 
 func newMigrate(a *app) *cobra.Command {
@@ -36,7 +37,7 @@ still do, and any number of times. otto up and otto run migrate their own.` +
 			case !result.Rebuilt:
 				_, err = fmt.Fprintf(a.stdout, "the schema is at version %d: nothing to do\n", result.To)
 			default:
-				_, err = fmt.Fprintf(a.stdout, "migrated from version %d to %d: %s\n", result.From, result.To, plural(result.Applied, "migration"))
+				_, err = fmt.Fprintf(a.stdout, "migrated from version %d to %d: %s\n", result.From, result.To, show.Count(result.Applied, "migration"))
 			}
 			return err
 		},

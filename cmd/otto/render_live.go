@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/ottoci/otto/client"
+	"github.com/ottoci/otto/pipeline/show"
 )
 
 // liveView shows a run to a person while it happens, and sums it up.
@@ -65,7 +66,7 @@ func (v *liveView) task(t client.Task, attempt int, stage client.Stage) taskLog 
 	}
 	if stage.Mode != "linear" && len(stage.Tasks) > 1 {
 		if v.stage != stage.Name {
-			v.line("\n" + v.style.bold(stage.Name) + v.style.dim(": "+plural(len(stage.Tasks), "task")+" at once"))
+			v.line("\n" + v.style.bold(stage.Name) + v.style.dim(": "+show.Count(len(stage.Tasks), "task")+" at once"))
 		}
 		if _, given := v.colours[t.Task]; !given {
 			v.colours[t.Task] = len(v.colours)

@@ -94,11 +94,3 @@ func size(bytes int64) string {
 	}
 	return fmt.Sprintf("%.1f GB", float64(bytes)/(1<<30))
 }
-
-// plural counts things.
-func plural(n int, one string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return fmt.Sprintf("%d %ss", n, one)
-}

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ottoci/otto/pipeline"
+	"github.com/ottoci/otto/pipeline/show"
 )
 
 // The formats of what validate prints.
@@ -105,7 +106,7 @@ func (v *validation) print(files []*ottofile, plan *pipeline.Plan, all pipeline.
 		for _, s := range plan.Stages {
 			tasks += len(s.Tasks)
 		}
-		fmt.Fprintf(v.stdout, "%s is valid: %s, %s\n", files[0].path, plural(len(plan.Stages), "stage"), plural(tasks, "task"))
+		fmt.Fprintf(v.stdout, "%s is valid: %s, %s\n", files[0].path, show.Count(len(plan.Stages), "stage"), show.Count(tasks, "task"))
 	}
 	if len(all) > 0 {
 		v.say("%s otto validate --explain %s", v.stderrStyle().dim("hint:"), gravest(all).Code)
@@ -124,10 +125,10 @@ func count(all pipeline.Diagnostics) map[pipeline.Severity]int {
 
 // tally is what came of several files.
 func tally(files int, all pipeline.Diagnostics) string {
-	parts, n := []string{plural(files, "file")}, count(all)
+	parts, n := []string{show.Count(files, "file")}, count(all)
 	for _, s := range severities() {
 		if n[s] > 0 {
-			parts = append(parts, plural(n[s], string(s)))
+			parts = append(parts, show.Count(n[s], string(s)))
 		}
 	}
 	if len(parts) == 1 {

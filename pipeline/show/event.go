@@ -30,7 +30,7 @@ func EventText(e pipeline.Event) string {
 		text += " at " + e.SHA[:min(len(e.SHA), 10)]
 	}
 	if e.Changed != nil {
-		text += ", " + count(len(e.Changed), "path") + " changed"
+		text += ", " + Count(len(e.Changed), "path") + " changed"
 	}
 	return clean(oneLine(text))
 }

@@ -68,7 +68,7 @@ func (b *builder) withTask(t *pipeline.Task, ptr string) []Fact {
 		f.add(Line, "output", "outputs/"+escape(key), text)
 	}
 	if m := t.MayAdd; m != nil {
-		f.add(Line, "adds", "may_add", fmt.Sprintf("may add up to %s of template %s here", count(m.Max, "task"), m.Template))
+		f.add(Line, "adds", "may_add", fmt.Sprintf("may add up to %s of template %s here", Count(m.Max, "task"), m.Template))
 	}
 	return f.list
 }

@@ -92,7 +92,7 @@ func taskNotes(t *pipeline.Task) []string {
 		notes = append(notes, RequiresText(t.Requires))
 	}
 	if t.MayAdd != nil {
-		notes = append(notes, fmt.Sprintf("may add up to %s", count(t.MayAdd.Max, "task")))
+		notes = append(notes, fmt.Sprintf("may add up to %s", Count(t.MayAdd.Max, "task")))
 	}
 	return notes
 }

@@ -97,7 +97,7 @@ func (b *builder) stage(i int) Item {
 	item := Item{Kind: KindStage, Pointer: ptr, Name: s.Name}
 	item.Verdict, item.Why = fateOfStage(s)
 	if len(s.Tasks) != 1 || s.Mode == pipeline.Fanout {
-		item.Facts = append(item.Facts, Fact{"mode", count(len(s.Tasks), "task") + modeWords(s), ptr + "/mode", Brief})
+		item.Facts = append(item.Facts, Fact{"mode", Count(len(s.Tasks), "task") + modeWords(s), ptr + "/mode", Brief})
 	}
 	if s.Always {
 		item.Facts = append(item.Facts, Fact{"always", "always", ptr + "/always", Brief})
@@ -145,8 +145,8 @@ func (i *Item) Alone() bool {
 	return i.Kind == KindStage && len(i.Items) == 1 && i.Items[0].Name == i.Name
 }
 
-// count counts things.
-func count(n int, one string) string {
+// Count counts things: 1 task, 2 tasks.
+func Count(n int, one string) string {
 	if n == 1 {
 		return "1 " + one
 	}
