@@ -116,7 +116,7 @@ func (d *decoder) product(m *node) []leg {
 
 func (d *decoder) tooManyLegs(m *node) {
 	d.add(tooManyLegs, m.at, "the matrix has more than %d legs", d.limits.legs()).
-		Suggestion = "use fewer values; an operator can raise the limit with the setting matrix_legs"
+		Suggestion = "use fewer values, or list the legs that are needed"
 }
 
 // axis reads the values of one dimension: a list, or a mapping whose keys are the labels of its values.
