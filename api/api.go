@@ -21,6 +21,7 @@ import (
 
 	"github.com/ottoci/otto/client"
 	"github.com/ottoci/otto/db"
+	"github.com/ottoci/otto/pipeline"
 	"github.com/ottoci/otto/store"
 )
 
@@ -35,6 +36,7 @@ type Config struct {
 	Version     string
 	Logger      *slog.Logger // slog.Default() if nil
 	Limits      Limits
+	Plans       pipeline.Limits // what bounds plans
 }
 
 // Limits of what one caller may take. Zero values work.

@@ -41,7 +41,7 @@ type planInput struct {
 }
 
 func (a *API) planCreate(ctx context.Context, in *planInput) (*answer[client.PlanAnswer], error) {
-	plan, diagnostics, err := compile(ctx, in.Body)
+	plan, diagnostics, err := a.compile(ctx, in.Body)
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +61,7 @@ func (a *API) planCreate(ctx context.Context, in *planInput) (*answer[client.Pla
 }
 
 func (a *API) planValidate(ctx context.Context, in *struct{ Body client.PlanCreate }) (*output[client.PlanAnswer], error) {
-	plan, diagnostics, err := compile(ctx, in.Body)
+	plan, diagnostics, err := a.compile(ctx, in.Body)
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +76,7 @@ func (a *API) planValidate(ctx context.Context, in *struct{ Body client.PlanCrea
 }
 
 // compile plans what was posted. The model is read from the body's own bytes, so that its diagnostics can point at them.
-func compile(ctx context.Context, in client.PlanCreate) (*pipeline.Plan, pipeline.Diagnostics, error) {
+func (a *API) compile(ctx context.Context, in client.PlanCreate) (*pipeline.Plan, pipeline.Diagnostics, error) {
 	switch {
 	case (in.Ottofile == "") == (in.Model == nil):
 		return nil, nil, newProblem(codeInvalid, "a plan is made of either an ottofile or a model")
@@ -100,6 +100,7 @@ func compile(ctx context.Context, in client.PlanCreate) (*pipeline.Plan, pipelin
 	if err != nil {
 		return nil, nil, err
 	}
+	known.Limits = a.cfg.Plans
 	known.Tree, known.Hashes, known.Remotes = postedTree(in.Files), in.Hashes, map[pipeline.Remote]pipeline.RemoteFile{}
 	for _, r := range in.Remotes {
 		known.Remotes[pipeline.Remote{Repo: r.Repo, Ref: r.Ref, Path: r.Path}] = pipeline.RemoteFile{Commit: r.Commit, Data: []byte(r.Text)}

@@ -247,3 +247,13 @@ func TestPlanOfAnOttofileThatUsesMore(t *testing.T) {
 		t.Errorf("got %q and %v", p.Detail, p.Diagnostics)
 	}
 }
+
+// A server plans within the limits of its installation.
+func TestPlanLimits(t *testing.T) {
+	t.Parallel()
+	n := start(t, func(c *Config) { c.Plans.MatrixLegs = 2 })
+	three := client.PlanCreate{Ottofile: "stages: [{stage: a, matrix: {n: [1, 2, 3]}, steps: [{sh: ./a}]}]"}
+	if p := refused(t, n.do("writer", "POST", "/v1/plans", three), 422, "invalid"); !strings.Contains(p.Detail, "more than 2 legs") {
+		t.Errorf("got %q", p.Detail)
+	}
+}

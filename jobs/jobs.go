@@ -16,6 +16,7 @@ import (
 	"github.com/riverqueue/river/rivertype"
 
 	"github.com/ottoci/otto/db"
+	"github.com/ottoci/otto/pipeline"
 	"github.com/ottoci/otto/store"
 )
 
@@ -26,6 +27,8 @@ type Config struct {
 	Logger *slog.Logger
 	// MaxWorkers is how many jobs run at once; 20 if zero.
 	MaxWorkers int
+	// Plans bounds the plans of runs that are planned here.
+	Plans pipeline.Limits
 	// Reap is how often leases are judged; 5 s if zero.
 	Reap time.Duration
 	// Reconcile is how often pending work is derived anew; 20 s if zero.
@@ -46,7 +49,7 @@ func Start(ctx context.Context, c Config) (*Client, error) {
 	c = c.withDefaults()
 	q := db.New(c.Pool)
 	workers := river.NewWorkers()
-	river.AddWorker(workers, &sourcePlan{pool: c.Pool, store: c.Store, log: c.Logger})
+	river.AddWorker(workers, &sourcePlan{pool: c.Pool, store: c.Store, log: c.Logger, limits: c.Plans})
 	river.AddWorker(workers, &runReconcile{q: q, log: c.Logger})
 	river.AddWorker(workers, &taskDecide{q: q, log: c.Logger})
 	river.AddWorker(workers, &groupPromote{q: q, log: c.Logger})

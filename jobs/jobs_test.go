@@ -19,6 +19,7 @@ import (
 
 	"github.com/ottoci/otto/db"
 	"github.com/ottoci/otto/db/dbtest"
+	"github.com/ottoci/otto/pipeline"
 	"github.com/ottoci/otto/store"
 )
 
@@ -44,7 +45,7 @@ func newPlant(t testing.TB) *plant {
 
 func (p *plant) start() {
 	p.t.Helper()
-	c, err := Start(context.WithoutCancel(p.t.Context()), Config{Pool: p.db.App, Store: p.store,
+	c, err := Start(context.WithoutCancel(p.t.Context()), Config{Pool: p.db.App, Store: p.store, Plans: pipeline.Limits{MatrixLegs: 5},
 		Logger: slog.New(slog.DiscardHandler), Reap: 50 * time.Millisecond, Reconcile: 100 * time.Millisecond, Compact: 50 * time.Millisecond, Prune: 100 * time.Millisecond})
 	if err != nil {
 		p.t.Fatal(err)
@@ -128,11 +129,13 @@ func TestSourcePlan(t *testing.T) {
 	p := newPlant(t)
 	good := p.source(map[string]string{"Ottofile.yaml": "steps: [{sh: make}]", "ci/Ottofile.yaml": "steps: [{sh: other}]", "a": "b"})
 	for name, c := range map[string]struct{ source, ottofile, state, reason string }{
-		"by_convention":    {good, "", "running", ""},
-		"by_name":          {good, "ci/Ottofile.yaml", "running", ""},
-		"name_not_there":   {good, "x.yaml", "failed", "the source has no Ottofile: x.yaml is not in it"},
-		"no_ottofile":      {p.source(map[string]string{"a": "b"}), "", "failed", "the source has no Ottofile"},
-		"with_errors":      {p.source(map[string]string{"Ottofile.yaml": "stpes: []"}), "", "failed", "Ottofile.yaml has errors"},
+		"by_convention":  {good, "", "running", ""},
+		"by_name":        {good, "ci/Ottofile.yaml", "running", ""},
+		"name_not_there": {good, "x.yaml", "failed", "the source has no Ottofile: x.yaml is not in it"},
+		"no_ottofile":    {p.source(map[string]string{"a": "b"}), "", "failed", "the source has no Ottofile"},
+		"with_errors":    {p.source(map[string]string{"Ottofile.yaml": "stpes: []"}), "", "failed", "Ottofile.yaml has errors"},
+		"over_the_limit": {p.source(map[string]string{"Ottofile.yaml": "stages: [{stage: a, matrix: {n: [1, 2, 3, 4, 5, 6]}, steps: [{sh: a}]}]"}), "",
+			"failed", "Ottofile.yaml has errors"},
 		"bundle_not_there": {p.known("sha256:" + strings.Repeat("1", 64)), "", "failed", "is not in the object store"},
 	} {
 		t.Run(name, func(t *testing.T) {

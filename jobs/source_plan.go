@@ -26,9 +26,10 @@ func (sourcePlanArgs) Kind() string { return "source_plan" }
 // sourcePlan plans a pending run from its stored source.
 type sourcePlan struct {
 	river.WorkerDefaults[sourcePlanArgs]
-	pool  *pgxpool.Pool
-	store *store.Store
-	log   *slog.Logger
+	pool   *pgxpool.Pool
+	store  *store.Store
+	log    *slog.Logger
+	limits pipeline.Limits
 }
 
 // Timeout allows for reading a large bundle to its end.
@@ -93,7 +94,7 @@ func (w *sourcePlan) open(ctx context.Context, run db.Run) (io.ReadCloser, error
 // facts are what the run was asked for with, and its source.
 func (w *sourcePlan) facts(ctx context.Context, q *db.Queries, run db.Run) (pipeline.Facts, *sourceTree, error) {
 	tree := &sourceTree{open: func() (io.ReadCloser, error) { return w.open(ctx, run) }}
-	facts := pipeline.Facts{Tree: tree}
+	facts := pipeline.Facts{Tree: tree, Limits: w.limits}
 	rows, err := q.RunFacts(ctx, run.ID)
 	if err != nil || len(rows) == 0 {
 		return facts, tree, err

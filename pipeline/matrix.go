@@ -116,7 +116,7 @@ func (d *decoder) product(m *node) []leg {
 
 func (d *decoder) tooManyLegs(m *node) {
 	d.add(tooManyLegs, m.at, "the matrix has more than %d legs", d.limits.legs()).
-		Suggestion = "use fewer values, or list the legs that are needed"
+		Suggestion = "use fewer values, or list the legs that are needed; OTTO_MATRIX_LEGS sets the limit of an installation"
 }
 
 // axis reads the values of one dimension: a list, or a mapping whose keys are the labels of its values.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -15,6 +16,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/ottoci/otto/db/local"
+	"github.com/ottoci/otto/pipeline"
 )
 
 // app is what every verb is given: where to read and write, and what environment and flags say.
@@ -24,6 +26,7 @@ type app struct {
 	env            environment
 	flags          globalFlags
 	log            *slog.Logger
+	limits         pipeline.Limits // of plans, see readLimits
 }
 
 // globalFlags are those of every verb.
@@ -62,6 +65,22 @@ func (a *app) passEnv() ([]string, error) {
 	return names, nil
 }
 
+// mostMatrixLegs is the highest limit of legs: a plan has at most as many tasks.
+const mostMatrixLegs = 10_000
+
+// readLimits reads what bounds the plans of this installation. Who plans and who serves should agree, so both read it.
+func (a *app) readLimits() error {
+	if a.env.matrixLegs == "" {
+		return nil
+	}
+	legs, err := strconv.Atoi(a.env.matrixLegs)
+	if err != nil || legs < 1 || legs > mostMatrixLegs {
+		return fmt.Errorf("OTTO_MATRIX_LEGS is %q: it must be a whole number from 1 to %d", a.env.matrixLegs, mostMatrixLegs)
+	}
+	a.limits.MatrixLegs = legs
+	return nil
+}
+
 // environment is everything Otto reads from its environment.
 type environment struct {
 	url, token            string
@@ -70,6 +89,7 @@ type environment struct {
 	pgBin                 string
 	enrolToken            string
 	passEnv               string
+	matrixLegs            string
 	logLevel              string
 	noColor               bool
 	xdgDataHome, home     string
@@ -89,6 +109,7 @@ func readEnvironment(all []string) environment {
 		pgBin:       vars["OTTO_PG_BIN"],
 		enrolToken:  vars["OTTO_ENROL_TOKEN"],
 		passEnv:     vars["OTTO_PASS_ENV"],
+		matrixLegs:  vars["OTTO_MATRIX_LEGS"],
 		logLevel:    vars["OTTO_LOG"],
 		noColor:     vars["NO_COLOR"] != "" || vars["TERM"] == "dumb",
 		xdgDataHome: vars["XDG_DATA_HOME"], home: vars["HOME"],
@@ -111,6 +132,9 @@ func (a *app) prepare(cmd *cobra.Command) error {
 		return usage(cmd, "the log level is %q: it must be debug, info, warn, error or off", word)
 	}
 	a.flags.logLevel = strings.ToLower(word)
+	if err := a.readLimits(); err != nil {
+		return usage(cmd, "%w", err)
+	}
 	options := &slog.HandlerOptions{Level: level}
 	switch a.flags.logFormat {
 	case "text":

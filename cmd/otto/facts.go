@@ -66,7 +66,7 @@ var flagsOfEvents = []struct {
 // facts are what the file is planned with: what the flags say and, where git knows it, what the tree is at.
 func (a *app) facts(ctx context.Context, flags *factFlags, file *ottofile) (pipeline.Facts, error) {
 	tree := a.workingTree(ctx, file)
-	facts := pipeline.Facts{Tree: tree}
+	facts := pipeline.Facts{Tree: tree, Limits: a.limits}
 	kind, err := flags.kind()
 	if err != nil {
 		return facts, err

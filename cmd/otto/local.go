@@ -48,7 +48,7 @@ func (a *app) startLocal(ctx context.Context, dir string, cfg localConfig) (_ *l
 	}()
 	l.plane, err = startPlane(ctx, planeConfig{
 		dataDir: dir, databaseURL: cfg.databaseURL, storeURL: cfg.storeURL, pgBin: a.env.pgBin,
-		listen: cfg.listen, metricsListen: cfg.metricsListen, jobs: true, migrate: true, log: a.log,
+		listen: cfg.listen, metricsListen: cfg.metricsListen, jobs: true, migrate: true, limits: a.limits, log: a.log,
 	})
 	if err != nil {
 		return nil, err

@@ -21,6 +21,7 @@ import (
 	"github.com/ottoci/otto/db/local"
 	"github.com/ottoci/otto/jobs"
 	"github.com/ottoci/otto/migrations"
+	"github.com/ottoci/otto/pipeline"
 	"github.com/ottoci/otto/store"
 )
 
@@ -34,6 +35,7 @@ type planeConfig struct {
 	metricsListen string
 	jobs          bool
 	migrate       bool
+	limits        pipeline.Limits // of plans
 	log           *slog.Logger
 }
 
@@ -189,7 +191,7 @@ func (p *plane) startJobs(ctx context.Context) error {
 	if !p.cfg.jobs {
 		return nil
 	}
-	workers, err := jobs.Start(context.WithoutCancel(ctx), jobs.Config{Pool: p.pool, Store: p.store, Logger: p.cfg.log})
+	workers, err := jobs.Start(context.WithoutCancel(ctx), jobs.Config{Pool: p.pool, Store: p.store, Logger: p.cfg.log, Plans: p.cfg.limits})
 	if err != nil {
 		return err
 	}
@@ -219,7 +221,7 @@ func (p *plane) startAPI(ctx context.Context, listener net.Listener) error {
 	}
 	server, err := api.New(api.Config{
 		Pool: p.pool, AgentPool: agents, DatabaseURL: p.dbURL, Store: p.store,
-		Name: fmt.Sprintf("%s:%d", host, os.Getpid()), Version: version(), Logger: p.cfg.log,
+		Name: fmt.Sprintf("%s:%d", host, os.Getpid()), Version: version(), Logger: p.cfg.log, Plans: p.cfg.limits,
 	})
 	if err != nil {
 		return err

@@ -67,7 +67,7 @@ func (a *app) fleetConfig() (planeConfig, error) {
 	case a.env.storeURL == "" && err != nil:
 		return planeConfig{}, err
 	}
-	return planeConfig{dataDir: dir, databaseURL: a.env.databaseURL, storeURL: a.env.storeURL, log: a.log}, nil
+	return planeConfig{dataDir: dir, databaseURL: a.env.databaseURL, storeURL: a.env.storeURL, limits: a.limits, log: a.log}, nil
 }
 
 // servePlane runs a part of a control plane until a signal, or until it fails.

@@ -72,7 +72,7 @@ func (v *validation) run(ctx context.Context, args []string) error {
 	var all pipeline.Diagnostics
 	var plan *pipeline.Plan
 	for _, file := range files {
-		found, diagnostics := file.plan(pipeline.Facts{Tree: v.workingTree(ctx, file), Checking: true})
+		found, diagnostics := file.plan(pipeline.Facts{Tree: v.workingTree(ctx, file), Checking: true, Limits: v.limits})
 		all, plan = append(all, diagnostics...), found
 	}
 	if err := v.print(files, plan, all); err != nil {
