@@ -154,6 +154,10 @@ func (d *decoder) outputs(n *node) []outputDecl {
 			d.add(badOutput, name.at, "%q cannot be the name of an output", shorten(name.text, 60)).Suggestion = "use letters, digits and _, and no digit first"
 			return
 		}
+		if name.text == fragmentOutput {
+			d.add(badOutput, name.at, "the output %s is what a task adds others by: may_add declares it", fragmentOutput).Suggestion = "give it another name"
+			return
+		}
 		out = append(out, outputDecl{name.text, typ})
 	}
 	switch n.kind {
