@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"encoding/json"
 	"regexp"
 	"slices"
 	"strings"
@@ -100,4 +101,29 @@ func resolve(text string) kind {
 func firstLineWidth(text string) int {
 	line, _, _ := strings.Cut(text, "\n")
 	return utf8.RuneCountInString(line)
+}
+
+// plain is the value of a node without its place: text of a string, number or boolean as typed values, lists as lists.
+func (n *node) plain() any {
+	switch n.kind {
+	case boolKind:
+		return strings.EqualFold(n.text, "true")
+	case numberKind:
+		return json.Number(n.text)
+	case listKind:
+		out := make([]any, 0, len(n.items))
+		for _, item := range n.items {
+			out = append(out, item.plain())
+		}
+		return out
+	case mappingKind:
+		out := make(map[string]any, len(n.pairs))
+		for _, p := range n.pairs {
+			out[p.key.text] = p.value.plain()
+		}
+		return out
+	case nullKind:
+		return nil
+	}
+	return n.text
 }
