@@ -11,14 +11,23 @@ import (
 	"github.com/ottoci/otto/client"
 )
 
-// prepare makes the task's directories and puts the source into its workspace.
-func (t *task) prepare(ctx context.Context) error {
+// prepare makes the task's directories, puts the source into its workspace, and opens the room for its steps.
+func (t *task) prepare(ctx context.Context) (err error) {
 	if err := t.agent.dir.makeTask(t.lease.ID); err != nil {
 		return fmt.Errorf("cannot make the workspace: %w", err)
 	}
 	if err := t.openOutput(); err != nil {
 		return fmt.Errorf("cannot make the file for outputs: %w", err)
 	}
+	if err := t.fill(ctx); err != nil {
+		return err
+	}
+	t.room, err = t.openRoom(ctx)
+	return err
+}
+
+// fill puts the source into the workspace.
+func (t *task) fill(ctx context.Context) error {
 	if t.lease.Source == nil {
 		return nil
 	}

@@ -95,7 +95,7 @@ func (t *task) execute(life, task context.Context, i int) client.StepReport {
 		ctx, cancel = context.WithTimeoutCause(task, milliseconds(spec.TimeoutMS), errStepTimeout)
 		defer cancel()
 	}
-	p, err := t.agent.launch(ctx, job, func(ctx context.Context, kind string, b []byte) { t.journal.write(ctx, kind, i, b) })
+	p, err := t.room.launch(ctx, job, func(ctx context.Context, kind string, b []byte) { t.journal.write(ctx, kind, i, b) })
 	if err != nil {
 		t.journal.say(i, "%v", err)
 		return client.StepReport{State: client.Failed, Reason: err.Error()}

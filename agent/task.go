@@ -34,6 +34,7 @@ type task struct {
 
 	journal  *journal
 	reporter *reporter
+	room     room                // where the steps run, once the work is prepared
 	steps    []client.StepReport // what became of each step
 	home     *os.Root            // the task's directory, if the task may have outputs
 	outputs  map[string]any
@@ -179,6 +180,7 @@ func (t *task) work(life, soft context.Context) {
 	defer reports.Wait()
 	defer done() // the result names all steps: what is not reported yet need not be
 	t.runSteps(life, soft)
+	t.leave(life)
 	t.takeOutputs()
 }
 
