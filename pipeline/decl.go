@@ -126,7 +126,10 @@ type outputRead struct {
 
 // inherit takes from the file's defaults what the task does not say.
 func (t *taskDecl) inherit(f *taskDecl) {
-	t.image, t.timeoutMS, t.onLost = t.image.orSaid(f.image), t.timeoutMS.orSaid(f.timeoutMS), t.onLost.orSaid(f.onLost)
+	t.image, t.timeoutMS = t.image.orSaid(f.image), t.timeoutMS.orSaid(f.timeoutMS)
+	if t.environment.at == nil { // to deploy twice takes more than a word about all tasks
+		t.onLost = t.onLost.orSaid(f.onLost)
+	}
 	if t.shell.at == nil {
 		t.shell = f.shell
 	}

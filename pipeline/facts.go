@@ -20,7 +20,7 @@ type Event struct {
 	Branch      string       `json:"branch,omitempty"` // of a pull request: the one to be merged
 	Tag         string       `json:"tag,omitempty"`
 	SHA         string       `json:"sha,omitempty"`
-	Message     string       `json:"message,omitempty"` // of the commit; [skip ci] in it starts nothing
+	Message     string       `json:"message,omitempty"` // of the commit; [skip ci] in it starts nothing, but for schedules and upstreams
 	Changed     []string     `json:"changed,omitzero"`  // paths; nil: unknown, which counts as changed
 	PullRequest *PullRequest `json:"pull_request,omitempty"`
 	Cron        string       `json:"cron,omitempty"` // the schedule that fired, as the Ottofile writes it

@@ -7,8 +7,13 @@ import (
 	"strings"
 )
 
-// skipMark in the message of a commit says that it starts nothing.
+// skipMark in the message of a commit says that the commit starts nothing. What starts by the clock, or after another project, is not
+// about the commit: a nightly run would else stop until somebody commits again.
 var skipMark = regexp.MustCompile(`(?i)\[(skip ci|ci skip|no ci|skip otto|otto skip)\]`)
+
+func (e Event) isSkipped() bool {
+	return slices.Contains([]EventKind{EventPush, EventTag, EventPullRequest}, e.Kind) && skipMark.MatchString(e.Message)
+}
 
 // trigger says whether an event starts a run, and which part of `on` decided. A file without `on` runs for every push, pull
 // request and tag; a run that somebody asks for always starts.
@@ -16,7 +21,7 @@ func (t *triggersDecl) trigger(e Event) Trigger {
 	switch {
 	case e.Kind == EventManual:
 		return Trigger{Starts: true, Reason: "somebody asked for it"}
-	case skipMark.MatchString(e.Message):
+	case e.isSkipped():
 		return Trigger{Filter: "message", Reason: fmt.Sprintf("the message of the commit says %s", skipMark.FindString(e.Message))}
 	case t == nil && (e.Kind == EventSchedule || e.Kind == EventUpstream):
 		return Trigger{Filter: "on", Reason: fmt.Sprintf("the file has no on.%s", e.Kind)}
