@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -114,6 +115,8 @@ func hintOf(err error) string {
 		return h.hint
 	case errors.As(err, &refusal) && refusal.Hint != "":
 		return refusal.Hint
+	case errors.As(err, &refusal) && refusal.Status == http.StatusNotFound:
+		return lists(refusal.Detail)
 	case client.IsStatus(err, http.StatusUnauthorized):
 		return "set OTTO_TOKEN to a token of this server (otto token create), or give --token"
 	case client.IsStatus(err, http.StatusForbidden):
@@ -124,6 +127,15 @@ func hintOf(err error) string {
 		return "is the server running? OTTO_URL or --url says which one is asked; otto up starts one here"
 	}
 	return ""
+}
+
+// lists names the command that lists what there is, where a thing that was named does not exist.
+func lists(message string) string {
+	thing, _, _ := strings.Cut(message, " ")
+	return map[string]string{
+		"run": "otto runs lists the runs that there are", "task": "otto show RUN lists the tasks of a run",
+		"agent": "otto agents lists the agents that there are", "token": "otto token list lists the tokens that there are",
+	}[thing]
 }
 
 // codeOf is the exit status that stands for a run's final state.
