@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/ottoci/otto/client"
 )
@@ -49,6 +51,24 @@ type usageError struct {
 
 func usage(cmd *cobra.Command, format string, args ...any) error {
 	return &usageError{fmt.Errorf(format, args...), cmd.CommandPath()}
+}
+
+// wrongFlag says in words what is wrong with the value of a flag: what numbers and durations are parsed with speaks of itself.
+func wrongFlag(cmd *cobra.Command, err error) error {
+	var invalid *pflag.InvalidValueError
+	if !errors.As(err, &invalid) {
+		return usage(cmd, "%w", err)
+	}
+	kind := map[string]string{
+		"bool": "true or false", "int": "a whole number", "int64": "a whole number", "float64": "a number", "duration": "a duration such as 90s or 1h30m",
+	}[invalid.GetFlag().Value.Type()]
+	switch {
+	case kind == "":
+		return usage(cmd, "%w", err)
+	case errors.Is(err, strconv.ErrRange):
+		return usage(cmd, "--%s cannot be %s: that is too much", invalid.GetFlag().Name, invalid.GetValue())
+	}
+	return usage(cmd, "--%s is %s, and %q is not", invalid.GetFlag().Name, kind, invalid.GetValue())
 }
 
 // written adds to how a command ended that not all of its output could be written.
