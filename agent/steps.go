@@ -116,7 +116,7 @@ func (t *task) await(life, ctx context.Context, p *process, i int) {
 		return
 	case <-ctx.Done():
 	}
-	t.journal.say(i, "stopping the step: %v", context.Cause(ctx))
+	t.journal.say(i, "stopping the step: %s", client.ReasonText(context.Cause(ctx).Error()))
 	if life.Err() != nil {
 		p.kill()
 	} else {

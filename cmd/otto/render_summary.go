@@ -147,35 +147,14 @@ func (s *summary) note(state, reason string) string {
 	}
 	word := s.style.state(state)
 	switch {
-	case reason == "":
+	case reason == "", reason == client.ReasonRun: // the run itself says by whom
 		return word
 	case strings.HasPrefix(reason, state): // "aborted by Ctrl-C"
 		return s.style.paint(stateColour(state), reason)
 	case client.Final(state):
-		return word + s.style.dim(prefixed(": ", reasonText(reason)))
+		return word + s.style.dim(prefixed(": ", client.ReasonText(reason)))
 	}
 	return word + s.style.dim(", waits for "+reason)
-}
-
-// reasonText says a reason in words, where the state machine has a code for it.
-func reasonText(reason string) string {
-	code, what, _ := strings.Cut(reason, ": ")
-	switch code {
-	case "run_aborted": // as its run, which says by whom
-		return ""
-	case "sibling_failed":
-		return "a task beside it failed"
-	case "need_failed":
-		return "it needs " + what + ", which has not succeeded"
-	case "concurrency":
-		return "the concurrency group " + what + " was full"
-	case "nothing_failed":
-		return "nothing has failed"
-	case "stage_failed", "stage_aborted", "task_failed", "task_aborted":
-		kind, state, _ := strings.Cut(code, "_")
-		return fmt.Sprintf("the %s %s before it has %s", kind, what, map[string]string{"failed": "failed", "aborted": "been aborted"}[state])
-	}
-	return reason
 }
 
 // failures repeats the end of what the failing steps have said.
@@ -183,7 +162,7 @@ func (s *summary) failures() {
 	for _, stage := range s.run.Stages {
 		for _, t := range stage.Tasks {
 			f := deciding(t, s.failed[t.Task])
-			if f == nil || f.last || t.State == client.Succeeded || t.AllowFailure {
+			if f == nil || f.last || t.State == client.Succeeded || t.AllowFailure || t.Reason == client.ReasonSibling {
 				continue
 			}
 			silence := ""

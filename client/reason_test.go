@@ -1,4 +1,4 @@
-package main
+package client
 
 import "testing"
 
@@ -6,7 +6,7 @@ import "testing"
 func TestReasonText(t *testing.T) {
 	t.Parallel()
 	for reason, want := range map[string]string{
-		"run_aborted":          "",
+		"run_aborted":          "the run was aborted",
 		"sibling_failed":       "a task beside it failed",
 		"need_failed: unit":    "it needs unit, which has not succeeded",
 		"need_failed: a: b":    "it needs a: b, which has not succeeded",
@@ -17,7 +17,7 @@ func TestReasonText(t *testing.T) {
 		"condition: when: x":   "condition: when: x",
 		"superseded by run 19": "superseded by run 19",
 	} {
-		if got := reasonText(reason); got != want {
+		if got := ReasonText(reason); got != want {
 			t.Errorf("%q is %q, want %q", reason, got, want)
 		}
 	}
