@@ -202,7 +202,7 @@ func (r *logReader) loadIndex(ctx context.Context) (err error) {
 	if r.index != nil || r.lease.LogIndex == nil {
 		return nil
 	}
-	r.index, err = r.store.ReadLogIndex(ctx, *r.lease.LogObject, *r.lease.LogIndex)
+	r.index, err = r.store.ReadLogIndex(ctx, store.LogPlace{Key: *r.lease.LogObject, IndexAt: *r.lease.LogIndex, Log: r.lease.ID.String()})
 	if err != nil {
 		return fmt.Errorf("read log index of lease %s: %w", r.lease.ID, err)
 	}

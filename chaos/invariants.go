@@ -35,6 +35,9 @@ func always() []invariant {
 		{"logs have no gap", `select format('log of lease %s: %s chunks with %s bytes, %s with %s were acknowledged', l.id, count(c.seq), coalesce(sum(c.bytes), 0), l.log_chunks, l.log_bytes)
 			from leases l left join log_chunks c on c.lease_id = l.id where l.log_object is null group by l.id
 			having count(c.seq) <> l.log_chunks or coalesce(sum(c.bytes), 0) <> l.log_bytes or coalesce(max(c.seq), -1) <> l.log_chunks - 1`},
+		{"objects count their logs", `select format('object %s counts %s logs, %s are in it', p.object, p.logs, count(l.id)) from log_packs p
+			left join leases l on l.log_object = p.object and l.log_expired_at is null group by p.object having count(l.id) <> p.logs`},
+		{"no log that is needed is deleted", `select format('object %s of lease %s is to be deleted', g.object, l.id) from objects_gone g join leases l on l.log_object = g.object where l.log_expired_at is null`},
 		{"no transaction lasts", `select format('%s has been in a transaction since %s', application_name, xact_start) from pg_stat_activity
 			where application_name like 'otto%' and xact_start < now() - interval '30 seconds'`},
 		{"nothing is quarantined", `select format('task %s: %s', id, reason) from tasks where state = 'quarantined'`},

@@ -206,6 +206,93 @@ func (q *Queries) LogIndex(ctx context.Context, lease uuid.UUID) ([]LogIndexRow,
 	return items, nil
 }
 
+const logPack = `-- name: LogPack :exec
+select otto.log_pack($1::text)
+`
+
+// LogPack says that an object will be written that many logs go into.
+func (q *Queries) LogPack(ctx context.Context, object string) error {
+	_, err := q.db.Exec(ctx, logPack, object)
+	return err
+}
+
+const logsChunks = `-- name: LogsChunks :many
+select lease_id, seq, first_byte, bytes, first_line, lines, segments, otto.log_data(lease_id, seq, data)::bytea as data
+  from log_chunks where lease_id = any($1::uuid[]) order by lease_id, seq
+`
+
+type LogsChunksRow struct {
+	LeaseID   uuid.UUID
+	Seq       int32
+	FirstByte int64
+	Bytes     int32
+	FirstLine int64
+	Lines     int32
+	Segments  json.RawMessage
+	Data      []byte
+}
+
+// LogsChunks reads all chunks of logs, which are small.
+func (q *Queries) LogsChunks(ctx context.Context, leases []uuid.UUID) ([]LogsChunksRow, error) {
+	rows, err := q.db.Query(ctx, logsChunks, leases)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []LogsChunksRow
+	for rows.Next() {
+		var i LogsChunksRow
+		if err := rows.Scan(
+			&i.LeaseID,
+			&i.Seq,
+			&i.FirstByte,
+			&i.Bytes,
+			&i.FirstLine,
+			&i.Lines,
+			&i.Segments,
+			&i.Data,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const logsCompact = `-- name: LogsCompact :many
+select id from otto.logs_compact($1::uuid[], $2::text, $3::bigint)
+`
+
+type LogsCompactParams struct {
+	Logs    []uuid.UUID
+	Object  string
+	IndexAt int64
+}
+
+// LogsCompact puts a stored object in the place of the chunks of many logs, and answers which: those that nobody else has moved.
+func (q *Queries) LogsCompact(ctx context.Context, arg LogsCompactParams) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, logsCompact, arg.Logs, arg.Object, arg.IndexAt)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []uuid.UUID
+	for rows.Next() {
+		var id uuid.UUID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const logsDone = `-- name: LogsDone :many
 select id, task_id, run_id, agent_id, epoch, granted_at, start_by, expires_at, started_at, deadline_at, abort_at, abort_level, abort_reason, ended_at, end_reason, exit_code, log_chunks, log_bytes, log_lines, log_want, log_total, log_sha256, log_done_at, log_object, log_index, log_expired_at from leases
  where log_object is null and ended_at is not null and log_chunks > 0 and log_done_at is not null and id > $1::uuid

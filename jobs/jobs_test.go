@@ -246,7 +246,7 @@ func TestLogCompact(t *testing.T) {
 	if _, err := io.Copy(got, dec); err != nil || hex.EncodeToString(got.Sum(nil)) != want {
 		t.Errorf("the object holds other bytes: %v", err)
 	}
-	index, err := p.store.ReadLogIndex(t.Context(), *lease.LogObject, *lease.LogIndex)
+	index, err := p.store.ReadLogIndex(t.Context(), store.LogPlace{Key: *lease.LogObject, IndexAt: *lease.LogIndex})
 	if err != nil || len(index) != 70 || index[69].FirstLine != 69*50 {
 		t.Errorf("index of %d chunks, %v", len(index), err)
 	}

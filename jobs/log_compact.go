@@ -24,8 +24,8 @@ const (
 	// compactBatch is how many chunks are in memory at once, each up to 1 MiB raw.
 	compactBatch = 32
 	// compactLook is how many logs one look at the database gives.
-	compactLook = 100
-	// compactAtOnce is how many of them are moved at once, so that a log of many gigabytes holds up no other.
+	compactLook = 500
+	// compactAtOnce is how many objects are written at once, so that a log of many gigabytes holds up no other log.
 	compactAtOnce = 4
 	// compactAgain is how long a log rests that could not be moved.
 	compactAgain = 15 * time.Second
@@ -36,7 +36,7 @@ type logCompactArgs struct{}
 func (logCompactArgs) Kind() string { return "log_compact" }
 
 // logCompact moves finished logs from their chunks to the object store. It looks for them now and then rather than being
-// told of each: most logs are small, and a job for each costs more than to move it.
+// told of each: most logs are small, and a job for each costs more than to move it; and so it finds many that go together.
 type logCompact struct {
 	river.WorkerDefaults[logCompactArgs]
 	q     *db.Queries
@@ -44,7 +44,27 @@ type logCompact struct {
 	log   *slog.Logger
 	codec store.LogCodec
 	busy  atomic.Bool
-	later sync.Map // lease → when to try again, after a failure
+	later sync.Map // lease → the rest it takes
+}
+
+// rest is for a log that could not be moved.
+type rest struct {
+	until time.Time
+	alone bool // it would spoil a pack
+}
+
+// tally counts what becomes of logs that are moved at the same time.
+type tally struct {
+	sync.Mutex
+	moved  int
+	failed []error
+}
+
+func (t *tally) add(moved int, err error) {
+	t.Lock()
+	defer t.Unlock()
+	t.moved += moved
+	t.failed = append(t.failed, err)
 }
 
 // Timeout allows for a log of many gigabytes.
@@ -63,38 +83,67 @@ func (w *logCompact) Work(ctx context.Context, _ *river.Job[logCompactArgs]) err
 		if err != nil {
 			return errors.Join(append(failed, err)...)
 		}
-		moved := w.compactAll(ctx, leases, &failed)
-		if from == uuid.Nil && (moved == 0 || len(leases) < compactLook) {
+		done := w.compactAll(ctx, leases)
+		failed = append(failed, done.failed...)
+		if from == uuid.Nil && (done.moved == 0 || len(leases) < compactLook) {
 			return errors.Join(failed...)
 		}
 	}
 }
 
-// compactAll moves some logs, and says how many it could move. What fails is tried again by a later job.
-func (w *logCompact) compactAll(ctx context.Context, leases []db.Lease, failed *[]error) (moved int) {
-	var mu sync.Mutex
+// compactAll moves some logs. What fails is tried again by a later job.
+func (w *logCompact) compactAll(ctx context.Context, leases []db.Lease) *tally {
+	var done tally
 	var group errgroup.Group
 	group.SetLimit(compactAtOnce)
-	for _, lease := range leases {
-		if at, resting := w.later.Load(lease.ID); resting && time.Now().Before(at.(time.Time)) {
-			continue
-		}
+	for _, logs := range w.share(leases) {
 		group.Go(func() error {
-			err := w.compact(ctx, lease)
-			mu.Lock()
-			defer mu.Unlock()
-			if err != nil {
-				w.later.Store(lease.ID, time.Now().Add(compactAgain))
-				*failed = append(*failed, err)
-				return nil
+			if len(logs) > 1 {
+				moved, err := w.pack(ctx, logs)
+				done.add(moved, err)
+			} else if err := w.compact(ctx, logs[0]); err != nil {
+				w.postpone(true, logs...)
+				done.add(0, err)
+			} else {
+				w.later.Delete(logs[0].ID)
+				done.add(1, nil)
 			}
-			w.later.Delete(lease.ID)
-			moved++
 			return nil
 		})
 	}
-	_ = group.Wait() // errors are in failed
-	return moved
+	_ = group.Wait() // errors are in the tally
+	return &done
+}
+
+// share says which logs go into an object together: small ones. Those that rest are left out.
+func (w *logCompact) share(leases []db.Lease) (objects [][]db.Lease) {
+	var small []db.Lease
+	bytes := int64(0)
+	now := time.Now()
+	for _, lease := range leases {
+		found, resting := w.later.Load(lease.ID)
+		switch {
+		case resting && now.Before(found.(rest).until):
+		case resting && found.(rest).alone || lease.LogBytes > packedLog || lease.LogChunks > packedChunks:
+			objects = append(objects, []db.Lease{lease})
+		default:
+			if len(small) == packLogs || bytes+lease.LogBytes > packBytes {
+				objects, small, bytes = append(objects, small), nil, 0
+			}
+			small, bytes = append(small, lease), bytes+lease.LogBytes
+		}
+	}
+	if len(small) > 0 {
+		objects = append(objects, small)
+	}
+	return objects
+}
+
+// postpone lets logs rest that could not be moved.
+func (w *logCompact) postpone(alone bool, logs ...db.Lease) {
+	for _, lease := range logs {
+		w.later.Store(lease.ID, rest{time.Now().Add(compactAgain), alone})
+	}
 }
 
 // compact writes the object, reads it back and verifies it, and only then lets it take the chunks' place, in one
@@ -166,10 +215,15 @@ func (w *logCompact) verify(ctx context.Context, lease db.Lease, key string) err
 	if err != nil {
 		return err
 	}
+	return w.judge(ctx, lease, n, sum.Sum(nil))
+}
+
+// judge compares what was read back of a log with what was received, and with what the agent says that he sent.
+func (w *logCompact) judge(ctx context.Context, lease db.Lease, n int64, sum []byte) error {
 	if n != lease.LogBytes {
 		return fmt.Errorf("it has %d bytes, want %d", n, lease.LogBytes)
 	}
-	if got := hex.EncodeToString(sum.Sum(nil)); lease.LogTotal != nil && *lease.LogTotal == n && lease.LogSha256 != nil && got != *lease.LogSha256 {
+	if got := hex.EncodeToString(sum); lease.LogTotal != nil && *lease.LogTotal == n && lease.LogSha256 != nil && got != *lease.LogSha256 {
 		w.log.ErrorContext(ctx, "log differs from what the agent sent", "lease", lease.ID, "sha256", got, "want", *lease.LogSha256)
 	}
 	return nil

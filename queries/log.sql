@@ -16,6 +16,19 @@ select * from leases
 -- LogCompact puts a stored object in the place of a log's chunks. No row: somebody else did.
 select * from otto.log_compact(@lease::uuid, @object::text, @index_at::bigint);
 
+-- name: LogPack :exec
+-- LogPack says that an object will be written that many logs go into.
+select otto.log_pack(@object::text);
+
+-- name: LogsCompact :many
+-- LogsCompact puts a stored object in the place of the chunks of many logs, and answers which: those that nobody else has moved.
+select id from otto.logs_compact(@logs::uuid[], @object::text, @index_at::bigint);
+
+-- name: LogsChunks :many
+-- LogsChunks reads all chunks of logs, which are small.
+select lease_id, seq, first_byte, bytes, first_line, lines, segments, otto.log_data(lease_id, seq, data)::bytea as data
+  from log_chunks where lease_id = any(@leases::uuid[]) order by lease_id, seq;
+
 -- name: LogChunks :many
 -- LogChunks reads chunks of a log from a number on: as many as begin within so many raw bytes, if that is not 0. Their data
 -- are fetched last, so those beyond cost nothing.

@@ -5,13 +5,20 @@ import (
 	"io"
 )
 
-// ReadLogIndex reads where the chunks of a stored log are. The index begins at indexAt and ends the object.
-func (s *Store) ReadLogIndex(ctx context.Context, key string, indexAt int64) ([]LogChunk, error) {
-	frame, err := s.readRange(ctx, key, indexAt, -1)
+// LogPlace says where a stored log is.
+type LogPlace struct {
+	Key     string
+	IndexAt int64  // where the index begins, which ends the object
+	Log     string // its name, if it shares the object with others
+}
+
+// ReadLogIndex reads where the chunks of a stored log are.
+func (s *Store) ReadLogIndex(ctx context.Context, at LogPlace) ([]LogChunk, error) {
+	frame, err := s.readRange(ctx, at.Key, at.IndexAt, -1)
 	if err != nil {
 		return nil, err
 	}
-	return parseLogIndex(frame)
+	return parseLogIndex(frame, at.Log)
 }
 
 // ReadLogFrame reads one chunk of a stored log: a zstd frame.

@@ -87,12 +87,14 @@ func (o *LogObject) Add(c LogChunk, frame []byte) error {
 }
 
 // Close writes the index and says where it begins and how long the object is.
-func (o *LogObject) Close() (indexAt, size int64, err error) {
-	index, err := json.Marshal(o.index)
+func (o *LogObject) Close() (indexAt, size int64, err error) { return o.close(o.index) }
+
+func (o *LogObject) close(index any) (indexAt, size int64, err error) {
+	body, err := json.Marshal(index)
 	if err != nil {
 		return 0, 0, err
 	}
-	packed, err := o.codec.pack(index)
+	packed, err := o.codec.pack(body)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -104,8 +106,8 @@ func (o *LogObject) Close() (indexAt, size int64, err error) {
 	return o.at, o.at + int64(len(head)+len(packed)), nil
 }
 
-// parseLogIndex reads the skippable frame that ends a stored log.
-func parseLogIndex(frame []byte) ([]LogChunk, error) {
+// unpackIndex reads the skippable frame that ends an object.
+func unpackIndex(frame []byte) ([]byte, error) {
 	if len(frame) < 8 || binary.LittleEndian.Uint32(frame) != skippableMagic || int(binary.LittleEndian.Uint32(frame[4:])) != len(frame)-8 {
 		return nil, fmt.Errorf("the index of a stored log is damaged")
 	}
@@ -114,9 +116,32 @@ func parseLogIndex(frame []byte) ([]LogChunk, error) {
 		return nil, err
 	}
 	defer dec.Close()
-	var index []LogChunk
-	if err := json.NewDecoder(io.LimitReader(dec, maxLogIndex)).Decode(&index); err != nil {
+	index, err := io.ReadAll(io.LimitReader(dec, maxLogIndex))
+	if err != nil {
 		return nil, fmt.Errorf("read the index of a stored log: %w", err)
 	}
 	return index, nil
+}
+
+// parseLogIndex reads the index of one log, in an object of its own or in one with others.
+func parseLogIndex(frame []byte, log string) (chunks []LogChunk, err error) {
+	index, err := unpackIndex(frame)
+	if err != nil {
+		return nil, err
+	}
+	if !bytes.HasPrefix(index, []byte("{")) {
+		if err := json.Unmarshal(index, &chunks); err != nil {
+			return nil, fmt.Errorf("read the index of a stored log: %w", err)
+		}
+		return chunks, nil
+	}
+	logs, err := parsePackIndex(index)
+	if err != nil {
+		return nil, err
+	}
+	chunks, found := logs[log]
+	if !found {
+		return nil, fmt.Errorf("the index of stored logs does not have %s", log)
+	}
+	return chunks, nil
 }

@@ -91,6 +91,39 @@ begin
     return next l;
 end $$;
 
+-- log_pack: an object will be written that many logs go into. Until they do it stands among those to be deleted: so it is not left
+-- behind when its writer dies.
+create function otto.log_pack(object text)
+returns void language plpgsql security definer set search_path = public, otto, pg_temp as $$
+begin
+    insert into objects_gone (object, at) values (object, clock() + interval '1 hour');
+end $$;
+
+-- logs_compact is log_compact for many logs in one object, which log_pack has announced. Left out are those that have an object
+-- already, and those that somebody else is moving: it never waits for them.
+create function otto.logs_compact(logs uuid[], object text, index_at bigint)
+returns setof leases language plpgsql security definer set search_path = public, otto, pg_temp as $$
+declare moved uuid[];
+begin
+    delete from objects_gone g where g.object = logs_compact.object;
+    if not found then raise exception 'object % has been given up: cannot compact logs into it', object using errcode = 'OT409'; end if;
+    with free as (
+        select l.id from leases l
+         where l.id = any(logs) and l.log_done_at is not null and l.log_object is null for no key update of l skip locked
+    ), u as (
+        update leases l set log_object = object, log_index = index_at from free f where l.id = f.id returning l.id
+    )
+    select array_agg(u.id) into moved from u;
+    if moved is null then
+        insert into objects_gone (object, at) values (object, clock()); -- nothing went into it
+        return;
+    end if;
+    insert into log_packs (object, logs) values (object, cardinality(moved));
+    delete from log_parts p where p.lease_id = any(moved);
+    delete from log_chunks c where c.lease_id = any(moved);
+    return query select * from leases l where l.id = any(moved);
+end $$;
+
 -- log_give_up: a log whose agent does not send the rest is over as it is.
 create function otto.log_give_up(actor text)
 returns void language plpgsql as $$

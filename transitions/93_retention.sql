@@ -9,22 +9,22 @@
 create function otto.runs_prune(at_most int, actor text)
 returns table (pruned int, logs int) language plpgsql security definer set search_path = public, otto, pg_temp as $$
 #variable_conflict use_column
-declare old bigint[] := runs_prunable(at_most); used text[]; n int;
+declare old bigint[] := runs_prunable(at_most); used text[]; logs text[];
 begin
     perform emit(array(
         select row('run.pruned', false, actor, r.id, null, null, null, null, jsonb_build_object('project', p.name, 'state', r.state,
                    'created_by', r.created_by, 'finished_at', r.finished_at, 'source', r.source_digest, 'plan', r.plan_digest))::new_event
           from runs r join projects p on p.id = r.project_id where r.id = any(old) order by r.id));
-    insert into objects_gone (object, at)
-    select l.log_object, clock() from tasks t join leases l on l.task_id = t.id
-     where t.run_id = any(old) and l.log_object is not null and l.log_expired_at is null;
-    get diagnostics n = row_count;
+    logs := array(
+        select l.log_object from tasks t join leases l on l.task_id = t.id
+         where t.run_id = any(old) and l.log_object is not null and l.log_expired_at is null for no key update of l);
+    perform logs_let_go(logs);
     with gone as (delete from runs r where r.id = any(old) returning r.plan_digest, r.source_digest)
     select array_agg(distinct u.digest) into used from gone g, lateral (values (g.plan_digest), (g.source_digest)) u(digest);
 
     update plans p set idle_at = clock() where p.digest = any(used) and (select r.id from runs r where r.plan_digest = p.digest limit 1) is null;
     update sources s set idle_at = clock() where s.digest = any(used) and (select r.id from runs r where r.source_digest = s.digest limit 1) is null;
-    return query select cardinality(old), n;
+    return query select cardinality(old), cardinality(logs);
 end $$;
 
 -- runs_prunable picks and locks them. A log that is still in chunks has a job that moves it, which comes first. One call at
@@ -61,8 +61,24 @@ begin
     perform emit(array(
         select row('log.expired', false, actor, l.run_id, null, l.task_id, l.epoch, null, jsonb_build_object('bytes', l.log_bytes))::new_event
           from leases l where l.id = any(old)));
-    insert into objects_gone (object, at) select l.log_object, clock() from leases l where l.id = any(old);
+    perform logs_let_go(array(select l.log_object from leases l where l.id = any(old)));
     return cardinality(old);
+end $$;
+
+-- logs_let_go leaves the objects of logs to whoever deletes them: each is named once for each log in it that is not needed any
+-- more, whose lease the caller has locked. One that holds others as well stays for these. Internal.
+create function otto.logs_let_go(objects text[])
+returns void language plpgsql as $$
+begin
+    perform from log_packs p where p.object = any(objects) order by p.object for no key update;
+    with gone as (
+        select o.object, count(*)::int as logs from unnest(objects) o(object) group by o.object
+    ), rest as (
+        update log_packs p set logs = p.logs - g.logs from gone g where p.object = g.object and p.logs > g.logs returning p.object
+    ), emptied as (
+        delete from log_packs p using gone g where p.object = g.object and p.logs = g.logs
+    )
+    insert into objects_gone (object, at) select g.object, clock() from gone g where g.object not in (select r.object from rest r);
 end $$;
 
 -- plans_prune deletes plans that no run has referred to for a day. The rows are locked first and looked at afterwards: then
