@@ -155,7 +155,7 @@ func Codes() []CodeInfo {
 		{emptyPlan, SeverityHint, "There is nothing to run"},
 		{notChecked, SeverityHint, "Scripts are too long to check"},
 		{uselessRule, SeverityHint, "A setting has no effect"},
-	}, lintCodes(), languageCodes(), []CodeInfo{
+	}, lintCodes(), languageCodes(), placementCodes(), []CodeInfo{
 		{badModel, SeverityError, "A posted model has the wrong shape"},
 		{badUUID, SeverityError, "A UUID is not one"},
 		{duplicateUUID, SeverityError, "A UUID is used twice"},
@@ -169,7 +169,7 @@ func Codes() []CodeInfo {
 // severity is the same for all problems of a code; warnings and hints have their own hundred.
 func (c Code) severity() Severity {
 	switch c {
-	case exitTwo, badShell, lostProperty:
+	case exitTwo, badShell, lostProperty, lossyVersion:
 		return SeverityWarning
 	case emptyPlan, notChecked, uselessRule, tooManyProblems, notLocked, unusedTemplate, unusedInput:
 		return SeverityHint

@@ -128,7 +128,7 @@ func taskObject() object[taskDecl] {
 			}},
 		{"env", "Variables of every step of the task.", envType,
 			func(d *decoder, t *taskDecl, _, v *node) { t.env = d.env(v) }},
-		{"requires", "Capabilities an agent must offer: a string or boolean must be equal, a number is the least.", requiresType,
+		{"requires", "Capabilities an agent must offer: a boolean, the least number or size (2GiB), a text, a list of which it has all, or a version range (>=1.25 <2).", requiresType,
 			func(d *decoder, t *taskDecl, _, v *node) { t.requires = d.requires(v) }},
 		{"timeout", "How long all steps together may take (90s, 10m, 1h30m, 2d). Default 1h, at most 7d.", orExpr(durationType),
 			func(d *decoder, t *taskDecl, _, v *node) { t.timeoutMS = d.timeout(v) }},

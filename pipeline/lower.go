@@ -26,6 +26,8 @@ const (
 	noteWord        = "a word of the command there"
 	noteNeed        = "a task of what is named there"
 	noteItem        = "an item of the list there"
+	noteSize        = "the size there, in bytes"
+	noteBound       = "a bound of the version range there"
 	noteTasksMode   = "tasks run one after the other unless the mode says otherwise"
 	noteTaskTimeout = "a task may take 1h unless it says otherwise"
 	noteOnLost      = "a task whose agent is lost is tried again unless it says otherwise"

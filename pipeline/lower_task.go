@@ -103,7 +103,7 @@ func (l *lowering) requires(t *taskDecl, out *Task, ptr string) {
 			out.Requires = map[string]any{}
 		}
 		out.Requires[c.name] = c.value.v
-		l.origins.say(ptr+"/requires/"+escape(c.name), c.value.at)
+		l.origins.sayCapability(ptr+"/requires/"+escape(c.name), c.value.v, c.value.at)
 	}
 	if _, said := out.Requires["docker"]; out.Image != "" && !said {
 		if out.Requires == nil {

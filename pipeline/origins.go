@@ -64,6 +64,27 @@ const noteMatrix = "by the matrix of this task"
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
+// sayCapability notes the place of a requirement, which may be made of several values.
+func (o *origins) sayCapability(ptr string, v any, n *node) {
+	switch v := v.(type) {
+	case []string:
+		for i := range v {
+			o.sayAs(pointer(ptr, i), n, noteItem)
+		}
+	case Range:
+		for op := range v {
+			o.sayAs(ptr+"/"+escape(op), n, noteBound)
+		}
+	case int64:
+		o.say(ptr, n)
+		if n.kind == stringKind {
+			o.sayAs(ptr, n, noteSize)
+		}
+	default:
+		o.say(ptr, n)
+	}
+}
+
 // sayIf notes a value only if it stands in the plan: what is false or empty is left out of its JSON.
 func (o *origins) sayIf(ptr string, n *node, present bool) {
 	if present {

@@ -51,7 +51,7 @@ type Task struct {
 	UUID         string            `json:"uuid,omitempty"`
 	Name         string            `json:"name"`
 	Env          map[string]string `json:"env,omitempty"`
-	Requires     map[string]any    `json:"requires,omitempty"` // capabilities an agent must offer: string, bool or number (at least)
+	Requires     map[string]any    `json:"requires,omitempty"` // capabilities an agent must offer, see requires.go
 	TimeoutMS    int64             `json:"timeout_ms"`         // over all steps; always > 0
 	AllowFailure bool              `json:"allow_failure,omitempty"`
 	Always       bool              `json:"always,omitempty"`

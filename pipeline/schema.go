@@ -123,9 +123,12 @@ func envType() *jsonschema.Schema {
 }
 
 func requiresType() *jsonschema.Schema {
-	return openObject(capabilityName.String(), &jsonschema.Schema{AnyOf: []*jsonschema.Schema{
-		{Type: "string", MinLength: new(uint64(1))}, {Type: "boolean"}, {Type: "number", Minimum: "0"},
+	text := func() *jsonschema.Schema { return &jsonschema.Schema{Type: "string", MinLength: new(uint64(1))} }
+	s := openObject(capabilityName.String(), &jsonschema.Schema{AnyOf: []*jsonschema.Schema{
+		text(), {Type: "boolean"}, {Type: "number", Minimum: "0"}, atLeastOne(&jsonschema.Schema{Type: "array", Items: text()}),
 	}})
+	s.Examples = []any{map[string]any{"os": "linux", "cores": 2, "memory": "2GiB", "go": ">=1.25 <2", "tools": []any{"helm", "kubectl"}}}
+	return s
 }
 
 func exitCodesType() *jsonschema.Schema {

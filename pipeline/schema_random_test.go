@@ -23,7 +23,8 @@ func samples() map[string]map[string]keySamples {
 		[]any{"a", nil, []any{}, values{"1A": "x"}, values{"CI": "x"}, values{"OTTO_X": "x"}, values{"A": nil}, values{"A": []any{}}}}
 	exits := keySamples{[]any{values{"2": "failed"}, values{"75": "Unstable", "0": "success"}},
 		[]any{nil, "failed", values{"256": "failed"}, values{"x": "failed"}, values{"2": "bad"}}}
-	requires := keySamples{[]any{values{"os": "linux", "cores": 2, "gpu": true, "x.y-z": "${{ 'a' }}"}}, []any{nil, "linux", []any{"linux"}}}
+	requires := keySamples{[]any{values{"os": "linux", "cores": 2, "gpu": true, "x.y-z": "${{ 'a' }}"}, values{"memory": "2GiB", "tools": []any{"b", "a"}, "go": ">=1.25 <2"}},
+		[]any{nil, "linux", []any{"linux"}, values{"os": []any{}}, values{"os": []any{1}}, values{"os": values{}}}}
 	retries := keySamples{[]any{1, 10, values{"limit": 2}, values{"limit": 1, "on": []any{"lost", values{"exit": []any{75}}}, "delay": "5s"}, "${{ 2 }}"},
 		[]any{0, 11, 1.5, true, nil, []any{1}, values{"on": []any{"failed"}}, values{"limit": 1, "on": []any{"bad"}}, values{"limit": 1, "on": []any{}}, values{"limit": 1, "wait": "1s"}}}
 	image := keySamples{[]any{"golang:1.26", "golang:${{ 1 }}"}, []any{1, nil, true, []any{"a"}}}

@@ -2,10 +2,8 @@ package pipeline
 
 import (
 	"fmt"
-	"math"
 	"path"
 	"regexp"
-	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -68,61 +66,6 @@ func (d *decoder) env(n *node) []envDecl {
 // reservedName tells the variables that Otto sets for every step.
 func reservedName(name string) bool {
 	return name == "CI" || name == "OTTO" || strings.HasPrefix(name, "OTTO_")
-}
-
-var (
-	capabilityName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`)
-	decimal        = regexp.MustCompile(`^(0|[1-9][0-9]*)(\.[0-9]+)?$`)
-)
-
-// requires reads what an agent must offer.
-func (d *decoder) requires(n *node) []capabilityDecl {
-	if !d.want(n, mappingKind, "requires") {
-		return nil
-	}
-	out := make([]capabilityDecl, 0, len(n.pairs))
-	for _, p := range n.pairs {
-		if !capabilityName.MatchString(p.key.text) || len(p.key.text) > maxName {
-			d.add(badCapability, p.key.at, "%q cannot be the name of a capability", shorten(p.key.text, 60)).
-				Suggestion = "use letters, digits, _, . and -"
-			continue
-		}
-		if v, ok := d.capability(p.key.text, p.value); ok {
-			out = append(out, capabilityDecl{p.key.text, val[any]{v, p.value}})
-		}
-	}
-	return out
-}
-
-func (d *decoder) capability(name string, n *node) (any, bool) {
-	switch n.kind {
-	case stringKind:
-		if d.hasExpr(n) {
-			return nil, false
-		}
-		if n.text == "" {
-			d.add(badCapability, n.at, "the capability %s must not be empty", name)
-			return nil, false
-		}
-		return n.text, true
-	case boolKind:
-		return strings.EqualFold(n.text, "true"), true
-	case numberKind:
-		f, err := strconv.ParseFloat(n.text, 64)
-		if !decimal.MatchString(n.text) || err != nil || f > math.MaxInt32 {
-			d.add(badCapability, n.at, "%s is not a plain decimal number up to %d", shorten(n.text, 40), math.MaxInt32).
-				Suggestion = fmt.Sprintf("quote it to compare it as text: %q", shorten(n.text, 40))
-			return nil, false
-		}
-		if f == math.Trunc(f) {
-			return int64(f), true
-		}
-		return f, true
-	case brokenKind:
-	default:
-		d.add(badCapability, n.at, "the capability %s must be a string, a boolean or a number, and this is %s", name, n.kind)
-	}
-	return nil, false
 }
 
 // dir reads a directory below the workspace.

@@ -41,18 +41,6 @@ begin
     return news;
 end $$;
 
--- fits says whether an agent offers what a task requires: numbers at least, lists by member, the rest by equality.
-create function otto.fits(requires jsonb, offers jsonb) returns boolean language plpgsql immutable as $$
-begin
-    return requires = '{}' or not exists (
-        select from jsonb_each(requires) r
-         where not coalesce(
-            case jsonb_typeof(r.value)
-                when 'number' then jsonb_typeof(offers -> r.key) = 'number' and (offers -> r.key)::numeric >= r.value::numeric
-                else offers -> r.key = r.value or (jsonb_typeof(offers -> r.key) = 'array' and offers -> r.key @> jsonb_build_array(r.value))
-            end, false));
-end $$;
-
 -- requires_fit lists what tasks that are ready require and an agent offers: of as many as the agent could take and some more,
 -- or of all, where too few of these fit. Each requirement is held against the offers once, however many tasks have it. Null if
 -- there are too few tasks for that to pay. Internal.

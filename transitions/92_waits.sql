@@ -51,9 +51,26 @@ begin
                 else 'an agent to ask for it' end;
 end $$;
 
--- requires_text writes requirements as people do: os=linux, cores>=2.
+-- requires_text writes requirements as people do: cores>=2, go>=1.25 <2, memory>=2GiB, os=linux, tools=git+helm.
 create function otto.requires_text(requires jsonb) returns text language plpgsql immutable as $$
 begin
-    return (select string_agg(key || case jsonb_typeof(value) when 'number' then '>=' else '=' end || (value #>> '{}'), ', ' order by key)
-              from jsonb_each(requires));
+    return (select string_agg(key || otto.requirement_text(value), ', ' order by key) from jsonb_each(requires));
+end $$;
+
+-- requirement_text writes what comes after the name of a capability.
+create function otto.requirement_text(need jsonb) returns text language plpgsql immutable as $$
+begin
+    return case jsonb_typeof(need)
+        when 'number' then '>=' || case when need::numeric >= 1 << 20 then otto.bytes_text(need::numeric) else need #>> '{}' end
+        when 'array' then '=' || (select string_agg(m, '+') from jsonb_array_elements_text(need) m)
+        when 'object' then (select string_agg(b.key || b.value, ' ' order by left(b.key, 1) desc, b.key) from jsonb_each_text(need) b)
+        else '=' || (need #>> '{}') end;
+end $$;
+
+-- bytes_text writes a number of bytes with the largest unit that leaves it whole.
+create function otto.bytes_text(bytes numeric) returns text language plpgsql immutable as $$
+begin
+    return coalesce((select trim_scale(bytes / u.size) || u.name
+                       from (values (1, 'TiB', 1::bigint << 40), (2, 'GiB', 1::bigint << 30), (3, 'MiB', 1::bigint << 20), (4, 'TB', 1000000000000), (5, 'GB', 1000000000), (6, 'MB', 1000000)) u(n, name, size)
+                      where bytes >= u.size and bytes % u.size = 0 order by u.n limit 1), trim_scale(bytes)::text);
 end $$;

@@ -119,3 +119,13 @@ func TestWhatTasksWaitFor(t *testing.T) {
 		t.Errorf("groups: %s", got)
 	}
 }
+
+// Requirements are written as people do, whatever their type.
+func TestRequiresText(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	got := w.text("select otto.requires_text($1)", `{"cores": 2, "memory": 2147483648, "disk": 20000000000, "odd": 1048577, "os": "linux", "tools": ["git", "helm"], "gpu": true, "go": {"<": "2", ">=": "1.25"}, "java": {"!=": "21"}}`)
+	if want := "cores>=2, disk>=20GB, go>=1.25 <2, gpu=true, java!=21, memory>=2GiB, odd>=1048577, os=linux, tools=git+helm"; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}

@@ -3,6 +3,7 @@ package show
 import (
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,7 +12,7 @@ import (
 	"github.com/ottoci/otto/pipeline"
 )
 
-// RequiresText writes requirements as people do: cores>=2, os=linux.
+// RequiresText writes requirements as people do: cores>=2, memory>=2GiB, os=linux, tools=git+helm, go>=1.25 <2.
 func RequiresText(requires map[string]any) string {
 	var parts []string
 	for _, key := range slices.Sorted(maps.Keys(requires)) {
@@ -20,11 +21,58 @@ func RequiresText(requires map[string]any) string {
 			parts = append(parts, map[bool]string{true: key, false: "no " + key}[v])
 		case string:
 			parts = append(parts, key+"="+v)
+		case []string:
+			parts = append(parts, key+"="+strings.Join(v, "+"))
+		case []any:
+			var members []string
+			for _, member := range v {
+				members = append(members, plain(member))
+			}
+			parts = append(parts, key+"="+strings.Join(members, "+"))
+		case pipeline.Range:
+			parts = append(parts, key+rangeText(v))
+		case map[string]any:
+			bounds := map[string]string{}
+			for op, version := range v {
+				bounds[op] = plain(version)
+			}
+			parts = append(parts, key+rangeText(bounds))
 		default:
-			parts = append(parts, key+">="+plain(v))
+			parts = append(parts, key+">="+leastText(v))
 		}
 	}
 	return strings.Join(parts, ", ")
+}
+
+// rangeText writes a version range, the lower bound first.
+func rangeText(bounds map[string]string) string {
+	var parts []string
+	for _, op := range []string{">=", ">", "=", "<", "<=", "!="} {
+		if version, has := bounds[op]; has {
+			parts = append(parts, op+version)
+		}
+	}
+	return strings.Join(parts, " ")
+}
+
+// leastText writes a number; one of so many bytes as a size.
+func leastText(v any) string {
+	var n float64
+	switch v := v.(type) {
+	case int64:
+		n = float64(v)
+	case float64:
+		n = v
+	}
+	for _, unit := range []struct {
+		name string
+		size float64
+	}{{"TiB", 1 << 40}, {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"TB", 1e12}, {"GB", 1e9}, {"MB", 1e6}} {
+		if n >= unit.size && n == math.Trunc(n/unit.size)*unit.size {
+			return strconv.FormatFloat(n/unit.size, 'f', -1, 64) + unit.name
+		}
+	}
+	return plain(v)
 }
 
 func retriesText(r *pipeline.Retries) string {
