@@ -12,6 +12,7 @@ const (
 	secretInLog   Code = "OTTO1217"
 	leftProcess   Code = "OTTO1218"
 	uselessAllow  Code = "OTTO1219"
+	deafShebang   Code = "OTTO1220"
 )
 
 // lintCodes are the rows of the bad habits in the table of all codes.
@@ -27,13 +28,14 @@ func lintCodes() []CodeInfo {
 		{secretInLog, SeverityWarning, "A script writes a secret into the log"},
 		{leftProcess, SeverityHint, "A script leaves a process in the background"},
 		{uselessAllow, SeverityHint, "A comment allows what cannot be allowed"},
+		{deafShebang, SeverityWarning, "The first line of a script names a program that does not run it"},
 	}
 }
 
 // lintSeverity is that of a bad habit, or of something declared in vain; every other code is an error.
 func lintSeverity(c Code) Severity {
 	switch c {
-	case sudoUsed, pipedDownload, secretInLog, unpinnedImage:
+	case sudoUsed, pipedDownload, secretInLog, unpinnedImage, deafShebang:
 		return SeverityWarning
 	case noTimeout, longScript, cdFirst, setDefault, hiddenFailure, leftProcess, uselessAllow, unusedParam:
 		return SeverityHint

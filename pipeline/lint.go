@@ -60,6 +60,11 @@ func (l *linter) step(t *taskDecl, s *stepDecl) {
 		l.add(longScript, s.sh.at.at, "the script has %d lines; up to %d are easy to read here", n, maxScriptLines).
 			Suggestion = "move it into a file of the repository and call it: there it can be run, checked and tested by hand"
 	}
+	if program := s.shell.misses(s.sh.v); program != "" {
+		l.add(deafShebang, s.sh.at.at, "the script begins with #!, and %s runs it instead of %s", s.shell.name(), shorten(program, 60)).
+			Suggestion = "write  shell: " + asShell(program) + "  in the step"
+		return // it is probably of another language than the one that we would read it in
+	}
 	if !s.shell.isShell() {
 		return
 	}
@@ -93,9 +98,42 @@ func (l *linter) findings(s *stepDecl) []finding {
 	return l.known[script]
 }
 
+// asShell is how a step's shell is written that is a program: shells go on after a failure unless they are told.
+func asShell(program string) string {
+	program = shorten(program, 60)
+	if (shellDecl{words: []string{program}}).isShell() {
+		return program + " -e"
+	}
+	return program
+}
+
 // isShell tells whether the command that gets a script is a shell, whose language we know.
 func (s shellDecl) isShell() bool {
 	return len(s.words) == 0 || slices.Contains([]string{"sh", "bash", "dash", "ash", "ksh", "zsh"}, path.Base(s.words[0]))
+}
+
+// name is the program that gets a script.
+func (s shellDecl) name() string {
+	if len(s.words) == 0 {
+		return "sh"
+	}
+	return path.Base(s.words[0])
+}
+
+// misses is the program that the first line of a script names, where another one runs it: the line is a comment for that one.
+func (s shellDecl) misses(script string) string {
+	line, _, _ := strings.Cut(script, "\n")
+	words := strings.Fields(strings.TrimPrefix(line, "#!"))
+	if !strings.HasPrefix(line, "#!") || len(words) == 0 {
+		return ""
+	}
+	if path.Base(words[0]) == "env" {
+		words = slices.DeleteFunc(words[1:], func(w string) bool { return strings.HasPrefix(w, "-") || strings.Contains(w, "=") })
+	}
+	if len(words) == 0 || path.Base(words[0]) == s.name() {
+		return ""
+	}
+	return path.Base(words[0])
 }
 
 // stopsAtFailure tells whether a shell ends at the first command that fails, without being told by the script.
