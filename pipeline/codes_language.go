@@ -31,6 +31,7 @@ const (
 
 	unpinnedImage Code = "OTTO1460"
 	unusedParam   Code = "OTTO1461"
+	unsureOutput  Code = "OTTO1462"
 )
 
 // languageCodes are the rows of these kinds in the table.
@@ -64,5 +65,6 @@ func languageCodes() []CodeInfo {
 		{badMayAdd, SeverityError, "A task cannot add these tasks"},
 		{unpinnedImage, SeverityWarning, "An image may change"},
 		{unusedParam, SeverityHint, "A parameter is not used"},
+		{unsureOutput, SeverityWarning, "An output is read of a task that may not run"},
 	}
 }

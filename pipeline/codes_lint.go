@@ -35,7 +35,7 @@ func lintCodes() []CodeInfo {
 // lintSeverity is that of a bad habit, or of something declared in vain; every other code is an error.
 func lintSeverity(c Code) Severity {
 	switch c {
-	case sudoUsed, pipedDownload, secretInLog, unpinnedImage, deafShebang:
+	case sudoUsed, pipedDownload, secretInLog, unpinnedImage, deafShebang, unsureOutput:
 		return SeverityWarning
 	case noTimeout, longScript, cdFirst, setDefault, hiddenFailure, leftProcess, uselessAllow, unusedParam:
 		return SeverityHint

@@ -120,8 +120,9 @@ type needsDecl struct {
 
 // outputRead is a place that reads an output: outputs, the task, the name of the output, and what is inside of it.
 type outputRead struct {
-	path []string
-	at   span
+	path     []string
+	at       span
+	optional bool // it is taken only if it is there
 }
 
 // inherit takes from the file's defaults what the task does not say.

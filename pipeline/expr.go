@@ -151,7 +151,7 @@ func (d *decoder) checkMentions(n *node, p piece, c *compiledExpr, s *scope) boo
 			known := append(sortedKeys(s.env()), sortedKeys(s.lateEnv)...)
 			ok = d.checkKey(at, m.path[1], known, "there is no variable", "expressions see the variables of the Ottofile, not those of the agent") && ok
 		case m.path[0] == nameOutputs && len(m.path) > 1:
-			d.outputsRead = append(d.outputsRead, outputRead{path: m.path, at: at()})
+			d.outputsRead = append(d.outputsRead, outputRead{path: m.path, at: at(), optional: m.optional})
 		}
 	}
 	return ok

@@ -193,5 +193,44 @@ func (g *graph) checkRead(p *placed, r outputRead) {
 		if near := nearest(r.path[2], known); near != "" {
 			x.Suggestion = fmt.Sprintf("did you mean %q?", near)
 		}
+		return
 	}
+	g.warnUnsure(p, found[0], r)
+}
+
+// warnUnsure says so where an output will be missing, or may be, since its task does not run. Whoever has the same condition does not run then
+// either.
+func (g *graph) warnUnsure(p, from *placed, r outputRead) {
+	if r.optional || p.task.Omitted != "" {
+		return
+	}
+	why := ""
+	if condition := from.task.decidedBy(); condition != "" && condition != p.task.decidedBy() {
+		why = "may not run: " + strings.Join(strings.Fields(condition), " ")
+	}
+	if from.task.Omitted != "" {
+		why = "does not run: " + from.task.Omitted
+	}
+	if why == "" {
+		return
+	}
+	fallback := "outputs"
+	for _, key := range r.path[1:] {
+		fallback += ".?" + key
+		if !envName.MatchString(key) { // it cannot follow a dot
+			fallback = strings.TrimSuffix(fallback, ".?"+key) + fmt.Sprintf("[?%q]", key)
+		}
+	}
+	g.report.add(unsureOutput, r.at, "the task %q %s", r.path[1], shorten(why, 120)).
+		Suggestion = "say what it is then:  " + fallback + ".orValue(…)"
+}
+
+// decidedBy is the condition that the run decides, on which the task starts; empty if there is none.
+func (t *Task) decidedBy() string {
+	for _, l := range t.Later {
+		if l.Field == "/when" {
+			return l.Expr
+		}
+	}
+	return ""
 }
