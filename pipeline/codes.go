@@ -166,13 +166,12 @@ func Codes() []CodeInfo {
 	})
 }
 
-// severity is the same for all problems of a code; warnings and hints have their own hundred.
+// severity is the same for all problems of a code.
 func (c Code) severity() Severity {
-	switch c {
-	case exitTwo, badShell, lostProperty, lossyVersion:
-		return SeverityWarning
-	case emptyPlan, notChecked, uselessRule, tooManyProblems, notLocked, unusedTemplate, unusedInput:
-		return SeverityHint
+	for _, known := range Codes() {
+		if known.Code == c {
+			return known.Severity
+		}
 	}
-	return lintSeverity(c)
+	return SeverityError
 }

@@ -31,14 +31,3 @@ func lintCodes() []CodeInfo {
 		{deafShebang, SeverityWarning, "The first line of a script names a program that does not run it"},
 	}
 }
-
-// lintSeverity is that of a bad habit, or of something declared in vain; every other code is an error.
-func lintSeverity(c Code) Severity {
-	switch c {
-	case sudoUsed, pipedDownload, secretInLog, unpinnedImage, deafShebang, unsureOutput:
-		return SeverityWarning
-	case noTimeout, longScript, cdFirst, setDefault, hiddenFailure, leftProcess, uselessAllow, unusedParam:
-		return SeverityHint
-	}
-	return SeverityError
-}

@@ -26,9 +26,6 @@ func TestCodes(t *testing.T) {
 		known[string(c.Code)+".txtar"] = true
 		t.Run(string(c.Code), func(t *testing.T) {
 			t.Parallel()
-			if c.Severity != c.Code.severity() {
-				t.Errorf("the table says %s, and severity() %s", c.Severity, c.Code.severity())
-			}
 			path := examplePath(c.Code)
 			a := readExample(t, path)
 			plan, diags := compileExample(t, a)
