@@ -34,6 +34,14 @@ func aliases(kind string, attempt int) []string {
 		return []string{"Batch Complete"}
 	case "agent.online":
 		return []string{"builder-ready", "consumer"}
+	case "auction.started":
+		return []string{"Auction Started", "tasks.auction"}
+	case "bid.received":
+		return []string{"tasks.bids"}
+	case "auction.completed":
+		return []string{"Auction Completed"}
+	case "award.granted":
+		return []string{"inbox"}
 	case "project.created":
 		return []string{"project_created"}
 	}

@@ -12,7 +12,7 @@ import (
 )
 
 const agentByID = `-- name: AgentByID :one
-select a.id, a.name, a.state, a.version, a.capacity, a.offers, a.enrolled_at, a.seen_at, (select count(*) from leases l where l.agent_id = a.id and l.ended_at is null)::int as busy from agents a where a.id = $1::bigint
+select a.id, a.name, a.state, a.version, a.capacity, a.offers, a.enrolled_at, a.seen_at, a.orchestrator_id, a.template_id, (select count(*) from leases l where l.agent_id = a.id and l.ended_at is null)::int as busy from agents a where a.id = $1::bigint
 `
 
 type AgentByIDRow struct {
@@ -33,13 +33,15 @@ func (q *Queries) AgentByID(ctx context.Context, agent int64) (AgentByIDRow, err
 		&i.Agent.Offers,
 		&i.Agent.EnrolledAt,
 		&i.Agent.SeenAt,
+		&i.Agent.OrchestratorID,
+		&i.Agent.TemplateID,
 		&i.Busy,
 	)
 	return i, err
 }
 
 const agentBye = `-- name: AgentBye :one
-select id, name, state, version, capacity, offers, enrolled_at, seen_at from otto.agent_bye($1::bigint, $2::text)
+select id, name, state, version, capacity, offers, enrolled_at, seen_at, orchestrator_id, template_id from otto.agent_bye($1::bigint, $2::text)
 `
 
 type AgentByeParams struct {
@@ -60,12 +62,14 @@ func (q *Queries) AgentBye(ctx context.Context, arg AgentByeParams) (Agent, erro
 		&i.Offers,
 		&i.EnrolledAt,
 		&i.SeenAt,
+		&i.OrchestratorID,
+		&i.TemplateID,
 	)
 	return i, err
 }
 
 const agentDisable = `-- name: AgentDisable :one
-select id, name, state, version, capacity, offers, enrolled_at, seen_at from otto.agent_disable($1::bigint, $2::boolean, $3::text)
+select id, name, state, version, capacity, offers, enrolled_at, seen_at, orchestrator_id, template_id from otto.agent_disable($1::bigint, $2::boolean, $3::text)
 `
 
 type AgentDisableParams struct {
@@ -87,12 +91,14 @@ func (q *Queries) AgentDisable(ctx context.Context, arg AgentDisableParams) (Age
 		&i.Offers,
 		&i.EnrolledAt,
 		&i.SeenAt,
+		&i.OrchestratorID,
+		&i.TemplateID,
 	)
 	return i, err
 }
 
 const agentEnrol = `-- name: AgentEnrol :one
-select id, name, state, version, capacity, offers, enrolled_at, seen_at from otto.agent_enrol($1::bigint, $2::bytea, $3::text, $4::text, $5::int, $6::jsonb, $7::text)
+select id, name, state, version, capacity, offers, enrolled_at, seen_at, orchestrator_id, template_id from otto.agent_enrol($1::bigint, $2::bytea, $3::text, $4::text, $5::int, $6::jsonb, $7::text)
 `
 
 type AgentEnrolParams struct {
@@ -126,12 +132,14 @@ func (q *Queries) AgentEnrol(ctx context.Context, arg AgentEnrolParams) (Agent, 
 		&i.Offers,
 		&i.EnrolledAt,
 		&i.SeenAt,
+		&i.OrchestratorID,
+		&i.TemplateID,
 	)
 	return i, err
 }
 
 const agentHello = `-- name: AgentHello :one
-select id, name, state, version, capacity, offers, enrolled_at, seen_at from otto.agent_hello($1::bigint, $2::text, $3::text, $4::int, $5::jsonb, $6::text)
+select id, name, state, version, capacity, offers, enrolled_at, seen_at, orchestrator_id, template_id from otto.agent_hello($1::bigint, $2::text, $3::text, $4::int, $5::jsonb, $6::text)
 `
 
 type AgentHelloParams struct {
@@ -163,12 +171,14 @@ func (q *Queries) AgentHello(ctx context.Context, arg AgentHelloParams) (Agent, 
 		&i.Offers,
 		&i.EnrolledAt,
 		&i.SeenAt,
+		&i.OrchestratorID,
+		&i.TemplateID,
 	)
 	return i, err
 }
 
 const agentList = `-- name: AgentList :many
-select a.id, a.name, a.state, a.version, a.capacity, a.offers, a.enrolled_at, a.seen_at, (select count(*) from leases l where l.agent_id = a.id and l.ended_at is null)::int as busy from agents a
+select a.id, a.name, a.state, a.version, a.capacity, a.offers, a.enrolled_at, a.seen_at, a.orchestrator_id, a.template_id, (select count(*) from leases l where l.agent_id = a.id and l.ended_at is null)::int as busy from agents a
  where a.id > $1::bigint and ($2::text = '' or a.state = $2::text) and otto.fits($3::jsonb, a.offers)
  order by a.id limit $4::int
 `
@@ -209,6 +219,8 @@ func (q *Queries) AgentList(ctx context.Context, arg AgentListParams) ([]AgentLi
 			&i.Agent.Offers,
 			&i.Agent.EnrolledAt,
 			&i.Agent.SeenAt,
+			&i.Agent.OrchestratorID,
+			&i.Agent.TemplateID,
 			&i.Busy,
 		); err != nil {
 			return nil, err
@@ -222,7 +234,7 @@ func (q *Queries) AgentList(ctx context.Context, arg AgentListParams) ([]AgentLi
 }
 
 const tokenCreate = `-- name: TokenCreate :one
-select id, hash, kind, role, name, agent_id, created_by, created_at, expires_at, revoked_at, used_at, last_used_at from otto.token_create($1::bytea, $2::text, $3::text, $4::text, $5::timestamptz, $6::text)
+select id, hash, kind, role, name, agent_id, created_by, created_at, expires_at, revoked_at, used_at, last_used_at, orchestrator_id, template_id, award_id from otto.token_create($1::bytea, $2::text, $3::text, $4::text, $5::timestamptz, $6::text)
 `
 
 type TokenCreateParams struct {
@@ -258,12 +270,15 @@ func (q *Queries) TokenCreate(ctx context.Context, arg TokenCreateParams) (Token
 		&i.RevokedAt,
 		&i.UsedAt,
 		&i.LastUsedAt,
+		&i.OrchestratorID,
+		&i.TemplateID,
+		&i.AwardID,
 	)
 	return i, err
 }
 
 const tokenList = `-- name: TokenList :many
-select id, hash, kind, role, name, agent_id, created_by, created_at, expires_at, revoked_at, used_at, last_used_at from tokens where id > $1::bigint order by id limit $2::int
+select id, hash, kind, role, name, agent_id, created_by, created_at, expires_at, revoked_at, used_at, last_used_at, orchestrator_id, template_id, award_id from tokens where id > $1::bigint order by id limit $2::int
 `
 
 type TokenListParams struct {
@@ -294,6 +309,9 @@ func (q *Queries) TokenList(ctx context.Context, arg TokenListParams) ([]Token, 
 			&i.RevokedAt,
 			&i.UsedAt,
 			&i.LastUsedAt,
+			&i.OrchestratorID,
+			&i.TemplateID,
+			&i.AwardID,
 		); err != nil {
 			return nil, err
 		}
@@ -306,7 +324,7 @@ func (q *Queries) TokenList(ctx context.Context, arg TokenListParams) ([]Token, 
 }
 
 const tokenRevoke = `-- name: TokenRevoke :one
-select id, hash, kind, role, name, agent_id, created_by, created_at, expires_at, revoked_at, used_at, last_used_at from otto.token_revoke($1::bigint, $2::text)
+select id, hash, kind, role, name, agent_id, created_by, created_at, expires_at, revoked_at, used_at, last_used_at, orchestrator_id, template_id, award_id from otto.token_revoke($1::bigint, $2::text)
 `
 
 type TokenRevokeParams struct {
@@ -331,6 +349,9 @@ func (q *Queries) TokenRevoke(ctx context.Context, arg TokenRevokeParams) (Token
 		&i.RevokedAt,
 		&i.UsedAt,
 		&i.LastUsedAt,
+		&i.OrchestratorID,
+		&i.TemplateID,
+		&i.AwardID,
 	)
 	return i, err
 }

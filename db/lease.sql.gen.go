@@ -13,7 +13,7 @@ import (
 )
 
 const clusterSettings = `-- name: ClusterSettings :one
-select id, lease_ttl, heartbeat, start_within, grace, abort_silence, log_silence, max_interrupts, judge_from, keep_runs, keep_logs, keep_events, token_changes from cluster
+select id, lease_ttl, heartbeat, start_within, grace, abort_silence, log_silence, max_interrupts, judge_from, keep_runs, keep_logs, keep_events, token_changes, auction_window, award_within, queue_timeout from cluster
 `
 
 // ClusterSettings reads the settings that agents are told.
@@ -34,6 +34,9 @@ func (q *Queries) ClusterSettings(ctx context.Context) (Cluster, error) {
 		&i.KeepLogs,
 		&i.KeepEvents,
 		&i.TokenChanges,
+		&i.AuctionWindow,
+		&i.AwardWithin,
+		&i.QueueTimeout,
 	)
 	return i, err
 }
@@ -466,7 +469,7 @@ func (q *Queries) LeasesRenew(ctx context.Context, beats json.RawMessage) ([]Lea
 }
 
 const serverBeat = `-- name: ServerBeat :one
-select id, lease_ttl, heartbeat, start_within, grace, abort_silence, log_silence, max_interrupts, judge_from, keep_runs, keep_logs, keep_events, token_changes from otto.server_beat($1::text)
+select id, lease_ttl, heartbeat, start_within, grace, abort_silence, log_silence, max_interrupts, judge_from, keep_runs, keep_logs, keep_events, token_changes, auction_window, award_within, queue_timeout from otto.server_beat($1::text)
 `
 
 // ServerBeat says that an API node is alive; it answers the settings.
@@ -487,6 +490,9 @@ func (q *Queries) ServerBeat(ctx context.Context, name string) (Cluster, error) 
 		&i.KeepLogs,
 		&i.KeepEvents,
 		&i.TokenChanges,
+		&i.AuctionWindow,
+		&i.AwardWithin,
+		&i.QueueTimeout,
 	)
 	return i, err
 }

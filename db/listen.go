@@ -19,6 +19,8 @@ const (
 	TopicAbort = "abort" // an agent is to be told to stop
 	TopicEvent = "event"
 	TopicLog   = "log"
+	// TopicAuction: there is news for orchestrators.
+	TopicAuction = "auction"
 )
 
 // Wakeups tells subscribers to look now. A wake-up may be lost (a broken connection, a shared NOTIFY): whoever waits
@@ -92,7 +94,7 @@ func (w *Wakeups) listenOnce(ctx context.Context, url string) error {
 		return err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	topics := []string{TopicReady, TopicAbort, TopicEvent, TopicLog}
+	topics := []string{TopicReady, TopicAbort, TopicEvent, TopicLog, TopicAuction}
 	if _, err := conn.Exec(ctx, "listen otto_"+strings.Join(topics, "; listen otto_")); err != nil {
 		return err
 	}

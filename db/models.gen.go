@@ -12,14 +12,62 @@ import (
 )
 
 type Agent struct {
-	ID         int64
-	Name       string
-	State      string
-	Version    string
-	Capacity   int32
-	Offers     json.RawMessage
-	EnrolledAt time.Time
-	SeenAt     time.Time
+	ID             int64
+	Name           string
+	State          string
+	Version        string
+	Capacity       int32
+	Offers         json.RawMessage
+	EnrolledAt     time.Time
+	SeenAt         time.Time
+	OrchestratorID *int64
+	TemplateID     *int64
+}
+
+type Auction struct {
+	ID       int64
+	RunID    int64
+	StageID  int64
+	State    string
+	OpenedAt time.Time
+	ClosesAt time.Time
+	ClosedAt *time.Time
+}
+
+type Award struct {
+	ID             uuid.UUID
+	BidID          int64
+	AuctionID      int64
+	TaskID         int64
+	RunID          int64
+	OrchestratorID int64
+	TemplateID     int64
+	ProjectID      int64
+	TaskName       string
+	Because        string
+	AwardedAt      time.Time
+	StartBy        time.Time
+	TakenAt        *time.Time
+	AgentID        *int64
+	LeaseID        *uuid.UUID
+	EndedAt        *time.Time
+	EndReason      *string
+}
+
+type Bid struct {
+	ID             int64
+	AuctionID      int64
+	TaskID         int64
+	OrchestratorID int64
+	TemplateID     int64
+	State          string
+	Price          float64
+	EstimateMs     int64
+	EstimatedBy    string
+	StartMs        int64
+	WithinMs       int64
+	Cost           float64
+	PlacedAt       time.Time
 }
 
 type Cluster struct {
@@ -36,6 +84,9 @@ type Cluster struct {
 	KeepLogs      *time.Duration
 	KeepEvents    *time.Duration
 	TokenChanges  int64
+	AuctionWindow time.Duration
+	AwardWithin   time.Duration
+	QueueTimeout  time.Duration
 }
 
 type Idempotency struct {
@@ -74,6 +125,16 @@ type Lease struct {
 	LogObject    *string
 	LogIndex     *int64
 	LogExpiredAt *time.Time
+}
+
+type Orchestrator struct {
+	ID             int64
+	Name           string
+	State          string
+	Version        string
+	EnrolledAt     time.Time
+	SeenAt         time.Time
+	SuspendedUntil *time.Time
 }
 
 type Plan struct {
@@ -180,19 +241,23 @@ type Task struct {
 	GroupName    *string
 	GroupLimit   *int32
 	OnConflict   *string
+	AwardID      *uuid.UUID
 }
 
 type Token struct {
-	ID         int64
-	Hash       []byte
-	Kind       string
-	Role       string
-	Name       string
-	AgentID    *int64
-	CreatedBy  string
-	CreatedAt  time.Time
-	ExpiresAt  *time.Time
-	RevokedAt  *time.Time
-	UsedAt     *time.Time
-	LastUsedAt *time.Time
+	ID             int64
+	Hash           []byte
+	Kind           string
+	Role           string
+	Name           string
+	AgentID        *int64
+	CreatedBy      string
+	CreatedAt      time.Time
+	ExpiresAt      *time.Time
+	RevokedAt      *time.Time
+	UsedAt         *time.Time
+	LastUsedAt     *time.Time
+	OrchestratorID *int64
+	TemplateID     *int64
+	AwardID        *uuid.UUID
 }

@@ -362,14 +362,15 @@ func (q *Queries) RunPlan(ctx context.Context, arg RunPlanParams) (Run, error) {
 }
 
 const runReconcile = `-- name: RunReconcile :one
-select planning::int, advanced::int, deciding::int, admitting::int from otto.run_reconcile($1::text)
+select planning::int, advanced::int, deciding::int, admitting::int, auctioning::int from otto.run_reconcile($1::text)
 `
 
 type RunReconcileRow struct {
-	Planning  int32
-	Advanced  int32
-	Deciding  int32
-	Admitting int32
+	Planning   int32
+	Advanced   int32
+	Deciding   int32
+	Admitting  int32
+	Auctioning int32
 }
 
 // RunReconcile derives all pending work from the state tables.
@@ -381,6 +382,7 @@ func (q *Queries) RunReconcile(ctx context.Context, actor string) (RunReconcileR
 		&i.Advanced,
 		&i.Deciding,
 		&i.Admitting,
+		&i.Auctioning,
 	)
 	return i, err
 }

@@ -275,7 +275,7 @@ func (q *Queries) ReportsTake(ctx context.Context, arg ReportsTakeParams) ([]Rep
 }
 
 const stepReport = `-- name: StepReport :one
-select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at, needs_left, needed, undecided, decided, group_project, group_name, group_limit, on_conflict from otto.step_report($1::uuid, $2::int, $3::bigint, $4::jsonb, $5::text)
+select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at, needs_left, needed, undecided, decided, group_project, group_name, group_limit, on_conflict, award_id from otto.step_report($1::uuid, $2::int, $3::bigint, $4::jsonb, $5::text)
 `
 
 type StepReportParams struct {
@@ -325,6 +325,7 @@ func (q *Queries) StepReport(ctx context.Context, arg StepReportParams) (Task, e
 		&i.GroupName,
 		&i.GroupLimit,
 		&i.OnConflict,
+		&i.AwardID,
 	)
 	return i, err
 }
@@ -405,7 +406,7 @@ func (q *Queries) StepsOfTask(ctx context.Context, task int64) ([]Step, error) {
 }
 
 const taskAbort = `-- name: TaskAbort :one
-select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at, needs_left, needed, undecided, decided, group_project, group_name, group_limit, on_conflict from otto.task_abort($1::bigint, $2::text, $3::text)
+select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at, needs_left, needed, undecided, decided, group_project, group_name, group_limit, on_conflict, award_id from otto.task_abort($1::bigint, $2::text, $3::text)
 `
 
 type TaskAbortParams struct {
@@ -447,12 +448,13 @@ func (q *Queries) TaskAbort(ctx context.Context, arg TaskAbortParams) (Task, err
 		&i.GroupName,
 		&i.GroupLimit,
 		&i.OnConflict,
+		&i.AwardID,
 	)
 	return i, err
 }
 
 const taskByID = `-- name: TaskByID :one
-select t.id, t.run_id, t.stage_id, t.stage_index, t.index, t.name, t.state, t.reason, t.requires, t.priority, t.always, t.allow_failure, t.epoch, t.retries, t.interrupts, t.lease_id, t.exit_code, t.ready_at, t.started_at, t.finished_at, t.needs_left, t.needed, t.undecided, t.decided, t.group_project, t.group_name, t.group_limit, t.on_conflict, s.name as stage, coalesce(a.name, '')::text as agent, coalesce(otto.task_waits_for(t), '')::text as waiting_for
+select t.id, t.run_id, t.stage_id, t.stage_index, t.index, t.name, t.state, t.reason, t.requires, t.priority, t.always, t.allow_failure, t.epoch, t.retries, t.interrupts, t.lease_id, t.exit_code, t.ready_at, t.started_at, t.finished_at, t.needs_left, t.needed, t.undecided, t.decided, t.group_project, t.group_name, t.group_limit, t.on_conflict, t.award_id, s.name as stage, coalesce(a.name, '')::text as agent, coalesce(otto.task_waits_for(t), '')::text as waiting_for
   from tasks t
   join stages s on s.id = t.stage_id
   left join leases l on l.task_id = t.id and l.epoch = t.epoch
@@ -500,6 +502,7 @@ func (q *Queries) TaskByID(ctx context.Context, task int64) (TaskByIDRow, error)
 		&i.Task.GroupName,
 		&i.Task.GroupLimit,
 		&i.Task.OnConflict,
+		&i.Task.AwardID,
 		&i.Stage,
 		&i.Agent,
 		&i.WaitingFor,
@@ -508,7 +511,7 @@ func (q *Queries) TaskByID(ctx context.Context, task int64) (TaskByIDRow, error)
 }
 
 const taskDecide = `-- name: TaskDecide :one
-select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at, needs_left, needed, undecided, decided, group_project, group_name, group_limit, on_conflict from otto.task_decide($1::bigint, $2::boolean, $3::text, $4::jsonb, $5::text)
+select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at, needs_left, needed, undecided, decided, group_project, group_name, group_limit, on_conflict, award_id from otto.task_decide($1::bigint, $2::boolean, $3::text, $4::jsonb, $5::text)
 `
 
 type TaskDecideParams struct {
@@ -558,12 +561,13 @@ func (q *Queries) TaskDecide(ctx context.Context, arg TaskDecideParams) (Task, e
 		&i.GroupName,
 		&i.GroupLimit,
 		&i.OnConflict,
+		&i.AwardID,
 	)
 	return i, err
 }
 
 const taskFail = `-- name: TaskFail :one
-select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at, needs_left, needed, undecided, decided, group_project, group_name, group_limit, on_conflict from otto.task_fail($1::bigint, $2::text, $3::text)
+select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at, needs_left, needed, undecided, decided, group_project, group_name, group_limit, on_conflict, award_id from otto.task_fail($1::bigint, $2::text, $3::text)
 `
 
 type TaskFailParams struct {
@@ -605,12 +609,13 @@ func (q *Queries) TaskFail(ctx context.Context, arg TaskFailParams) (Task, error
 		&i.GroupName,
 		&i.GroupLimit,
 		&i.OnConflict,
+		&i.AwardID,
 	)
 	return i, err
 }
 
 const taskFinish = `-- name: TaskFinish :one
-select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at, needs_left, needed, undecided, decided, group_project, group_name, group_limit, on_conflict from otto.task_finish($1::uuid, $2::int, $3::bigint, $4::text, $5::int,
+select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at, needs_left, needed, undecided, decided, group_project, group_name, group_limit, on_conflict, award_id from otto.task_finish($1::uuid, $2::int, $3::bigint, $4::text, $5::int,
                                $6::text, $7::jsonb, $8::jsonb, $9::text, $10::jsonb)
 `
 
@@ -671,6 +676,7 @@ func (q *Queries) TaskFinish(ctx context.Context, arg TaskFinishParams) (Task, e
 		&i.GroupName,
 		&i.GroupLimit,
 		&i.OnConflict,
+		&i.AwardID,
 	)
 	return i, err
 }
@@ -736,7 +742,7 @@ func (q *Queries) TaskGrant(ctx context.Context, arg TaskGrantParams) ([]TaskGra
 }
 
 const taskInterrupt = `-- name: TaskInterrupt :one
-select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at, needs_left, needed, undecided, decided, group_project, group_name, group_limit, on_conflict from otto.task_interrupt($1::uuid, $2::int, $3::text, $4::text)
+select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at, needs_left, needed, undecided, decided, group_project, group_name, group_limit, on_conflict, award_id from otto.task_interrupt($1::uuid, $2::int, $3::text, $4::text)
 `
 
 type TaskInterruptParams struct {
@@ -784,6 +790,7 @@ func (q *Queries) TaskInterrupt(ctx context.Context, arg TaskInterruptParams) (T
 		&i.GroupName,
 		&i.GroupLimit,
 		&i.OnConflict,
+		&i.AwardID,
 	)
 	return i, err
 }
@@ -846,7 +853,7 @@ func (q *Queries) TaskLease(ctx context.Context, arg TaskLeaseParams) ([]Lease, 
 }
 
 const taskQuarantine = `-- name: TaskQuarantine :one
-select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at, needs_left, needed, undecided, decided, group_project, group_name, group_limit, on_conflict from otto.task_quarantine($1::bigint, $2::text, $3::text)
+select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at, needs_left, needed, undecided, decided, group_project, group_name, group_limit, on_conflict, award_id from otto.task_quarantine($1::bigint, $2::text, $3::text)
 `
 
 type TaskQuarantineParams struct {
@@ -888,12 +895,13 @@ func (q *Queries) TaskQuarantine(ctx context.Context, arg TaskQuarantineParams) 
 		&i.GroupName,
 		&i.GroupLimit,
 		&i.OnConflict,
+		&i.AwardID,
 	)
 	return i, err
 }
 
 const taskRelease = `-- name: TaskRelease :one
-select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at, needs_left, needed, undecided, decided, group_project, group_name, group_limit, on_conflict from otto.task_release($1::uuid, $2::int, $3::bigint, $4::text, $5::jsonb, $6::text)
+select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at, needs_left, needed, undecided, decided, group_project, group_name, group_limit, on_conflict, award_id from otto.task_release($1::uuid, $2::int, $3::bigint, $4::text, $5::jsonb, $6::text)
 `
 
 type TaskReleaseParams struct {
@@ -945,12 +953,13 @@ func (q *Queries) TaskRelease(ctx context.Context, arg TaskReleaseParams) (Task,
 		&i.GroupName,
 		&i.GroupLimit,
 		&i.OnConflict,
+		&i.AwardID,
 	)
 	return i, err
 }
 
 const taskStart = `-- name: TaskStart :one
-select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at, needs_left, needed, undecided, decided, group_project, group_name, group_limit, on_conflict from otto.task_start($1::uuid, $2::int, $3::bigint, $4::jsonb, $5::text)
+select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at, needs_left, needed, undecided, decided, group_project, group_name, group_limit, on_conflict, award_id from otto.task_start($1::uuid, $2::int, $3::bigint, $4::jsonb, $5::text)
 `
 
 type TaskStartParams struct {
@@ -1000,12 +1009,13 @@ func (q *Queries) TaskStart(ctx context.Context, arg TaskStartParams) (Task, err
 		&i.GroupName,
 		&i.GroupLimit,
 		&i.OnConflict,
+		&i.AwardID,
 	)
 	return i, err
 }
 
 const taskSupersede = `-- name: TaskSupersede :one
-select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at, needs_left, needed, undecided, decided, group_project, group_name, group_limit, on_conflict from otto.task_supersede($1::bigint, $2::bigint, $3::text)
+select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at, needs_left, needed, undecided, decided, group_project, group_name, group_limit, on_conflict, award_id from otto.task_supersede($1::bigint, $2::bigint, $3::text)
 `
 
 type TaskSupersedeParams struct {
@@ -1047,6 +1057,7 @@ func (q *Queries) TaskSupersede(ctx context.Context, arg TaskSupersedeParams) (T
 		&i.GroupName,
 		&i.GroupLimit,
 		&i.OnConflict,
+		&i.AwardID,
 	)
 	return i, err
 }
@@ -1100,7 +1111,7 @@ const tasksOfRun = `-- name: TasksOfRun :many
 with kinds as materialized (
     select k.requires, otto.agent_waited_for(k.requires) as agent
       from (select distinct x.requires from tasks x where x.run_id = $1::bigint and x.state = 'ready') k)
-select t.id, t.run_id, t.stage_id, t.stage_index, t.index, t.name, t.state, t.reason, t.requires, t.priority, t.always, t.allow_failure, t.epoch, t.retries, t.interrupts, t.lease_id, t.exit_code, t.ready_at, t.started_at, t.finished_at, t.needs_left, t.needed, t.undecided, t.decided, t.group_project, t.group_name, t.group_limit, t.on_conflict, s.name as stage, coalesce(a.name, '')::text as agent,
+select t.id, t.run_id, t.stage_id, t.stage_index, t.index, t.name, t.state, t.reason, t.requires, t.priority, t.always, t.allow_failure, t.epoch, t.retries, t.interrupts, t.lease_id, t.exit_code, t.ready_at, t.started_at, t.finished_at, t.needs_left, t.needed, t.undecided, t.decided, t.group_project, t.group_name, t.group_limit, t.on_conflict, t.award_id, s.name as stage, coalesce(a.name, '')::text as agent,
        coalesce(case when t.state = 'ready' and t.ready_at <= otto.clock() then (select k.agent from kinds k where k.requires = t.requires)
                      else otto.task_waits_for(t) end, '')::text as waiting_for
   from tasks t
@@ -1158,6 +1169,7 @@ func (q *Queries) TasksOfRun(ctx context.Context, run int64) ([]TasksOfRunRow, e
 			&i.Task.GroupName,
 			&i.Task.GroupLimit,
 			&i.Task.OnConflict,
+			&i.Task.AwardID,
 			&i.Stage,
 			&i.Agent,
 			&i.WaitingFor,

@@ -55,6 +55,8 @@ func Start(ctx context.Context, c Config) (*Client, error) {
 	river.AddWorker(workers, &groupPromote{q: q, log: c.Logger})
 	river.AddWorker(workers, &groupSupersede{q: q, log: c.Logger})
 	river.AddWorker(workers, &leaseExpire{q: q, log: c.Logger})
+	river.AddWorker(workers, &auctionClose{q: q, log: c.Logger})
+	river.AddWorker(workers, &awardExpire{q: q, log: c.Logger})
 	river.AddWorker(workers, &logCompact{q: q, store: c.Store, log: c.Logger})
 	river.AddWorker(workers, &partitionMaintain{q: q, log: c.Logger})
 	river.AddWorker(workers, &runsPrune{q: q, log: c.Logger})

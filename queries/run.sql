@@ -25,7 +25,7 @@ select * from otto.run_rerun(@run::bigint, @actor::text);
 
 -- name: RunReconcile :one
 -- RunReconcile derives all pending work from the state tables.
-select planning::int, advanced::int, deciding::int, admitting::int from otto.run_reconcile(@actor::text);
+select planning::int, advanced::int, deciding::int, admitting::int, auctioning::int from otto.run_reconcile(@actor::text);
 
 -- name: RunByID :one
 -- RunByID reads a run by its number.

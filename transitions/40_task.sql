@@ -106,7 +106,7 @@ end $$;
 -- somebody else holds are left out like those that are refused, so that it never waits: ask for these one by one.
 create function otto.tasks_start(reports jsonb)
 returns setof tasks language plpgsql security definer set search_path = public, otto, pg_temp as $$
-declare held report[] := reports_held(reports, array['scheduled', 'provisioning']); news new_event[];
+declare held report[] := reports_held(reports, array['scheduled']); news new_event[];
 begin
     if cardinality(held) = 0 then return; end if;
     update tasks t set state = 'running', started_at = coalesce(t.started_at, clock())
@@ -170,7 +170,7 @@ create function otto.tasks_finish(reports jsonb)
 returns setof tasks language plpgsql security definer set search_path = public, otto, pg_temp as $$
 declare held report[]; endings ending[]; news new_event[];
 begin
-    held := reports_held(runs_free(reports), array['scheduled', 'provisioning', 'running']);
+    held := reports_held(runs_free(reports), array['scheduled', 'running']);
     if cardinality(held) = 0 then return; end if;
     news := steps_record(held, true);
     perform leases_end(held, 'finished');
@@ -244,7 +244,7 @@ begin
       from unnest(endings) e,
            lateral (select case when e.outcome = 'failed' and not e.ordered then retry_delay(e) end as delay) d;
     with u as (
-        update tasks t set state = e.outcome, reason = e.reason, exit_code = e.exit_code, lease_id = null, finished_at = clock()
+        update tasks t set state = e.outcome, reason = e.reason, exit_code = e.exit_code, lease_id = null, award_id = null, finished_at = clock()
           from unnest(finals) e where t.id = e.task_id and t.finished_at is null
         returning t.*, e.ordered, e.actor
     ), x as (

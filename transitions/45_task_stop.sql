@@ -8,7 +8,7 @@ returns otto.new_event[] language plpgsql as $$
 declare stopped bigint[]; cut report[]; told bigint[]; news new_event[]; ended final[];
 begin
     with s as (
-        update tasks set state = 'aborted', reason = tasks_abort.reason, lease_id = null, finished_at = clock()
+        update tasks set state = 'aborted', reason = tasks_abort.reason, lease_id = null, award_id = null, finished_at = clock()
          where run_id = run and (stage is null or stage_id = stage) and (spare_none or not always)
            and state in ('waiting', 'blocked', 'ready', 'scheduled', 'provisioning', 'quarantined')
         returning id, needed, group_name
@@ -32,7 +32,7 @@ begin
     select array_agg(id) into told from o;
 
     perform wake('abort');
-    return news
+    return news || awards_abort(stopped, actor)
         || array(select row('task.aborting', false, actor, t.run_id, t.stage_id, t.id, t.epoch, null, jsonb_build_object('reason', tasks_abort.reason))::new_event
                    from tasks t where t.id = any(told) order by t.id)
         || array(select row('task.aborted', true, actor, t.run_id, t.stage_id, t.id, null, null, jsonb_build_object('reason', t.reason))::new_event
@@ -96,12 +96,12 @@ begin
     return query select * from task_take(t, 'released', log, actor);
 end $$;
 
--- attempt_close ends the steps and the lease of a task's attempt, if it has one. Internal.
+-- attempt_close ends the steps and the lease of a task's attempt, or the award, if it has one. Internal.
 create function otto.attempt_close(t tasks, why text, log jsonb, actor text)
 returns otto.new_event[] language plpgsql as $$
 declare cut report[];
 begin
-    if t.lease_id is null then return '{}'; end if;
+    if t.lease_id is null then return awards_abort(array[t.id], actor); end if;
     cut := array[row(t.lease_id, t.epoch, null, null, null, t.reason, null, log, actor, t.run_id, t.stage_id, t.id, true, null)::report];
     perform leases_end(cut, why);
     return steps_record(cut, true);
@@ -162,7 +162,7 @@ begin
     t.reason := task_quarantine.reason;
     perform emit(attempt_close(t, 'aborted', null, actor)
         || row('task.quarantined', false, actor, t.run_id, t.stage_id, t.id, t.epoch, null, jsonb_build_object('reason', task_quarantine.reason))::new_event);
-    update tasks set state = 'quarantined', reason = task_quarantine.reason, lease_id = null where id = task;
+    update tasks set state = 'quarantined', reason = task_quarantine.reason, lease_id = null, award_id = null where id = task;
     if t.group_name is not null then perform emit(groups_admit(array[row(t.group_project, t.group_name, actor)::concurrency])); end if;
     return query select * from tasks where id = task;
 end $$;

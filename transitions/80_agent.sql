@@ -25,6 +25,7 @@ begin
         raise exception 'token % does not exist', token using errcode = 'OT404';
     end if;
     update agents set state = 'disabled' where id = t.agent_id;
+    update orchestrators set state = 'disabled' where id = t.orchestrator_id and t.kind = 'orchestrator';
     update cluster set token_changes = token_changes + 1;
     perform emit('token.revoked', actor, null, data => jsonb_build_object('token', t.id, 'name', t.name));
     return next t;
@@ -61,16 +62,18 @@ end $$;
 create function otto.agent_enrol(enrol bigint, hash bytea, name text, version text, capacity int, offers jsonb, actor text)
 returns setof agents language plpgsql security definer set search_path = public, otto, pg_temp as $$
 #variable_conflict use_column
-declare a agents;
+declare a agents; k tokens;
 begin
-    update tokens set used_at = clock() where id = enrol and kind = 'enrol' and used_at is null and revoked_at is null
-       and (expires_at is null or expires_at > clock());
+    update tokens set used_at = clock() where id = enrol and kind = 'enrol' and role = 'enrol' and used_at is null and revoked_at is null
+       and (expires_at is null or expires_at > clock())
+    returning * into k;
     if not found then
         raise exception 'enrolment token % is used, revoked or expired: cannot enrol', enrol using errcode = 'OT403';
     end if;
-    insert into agents (name, version, capacity, offers, enrolled_at, seen_at)
-    values (agent_enrol.name, agent_enrol.version, agent_enrol.capacity, agent_enrol.offers, clock(), clock())
+    insert into agents (name, version, capacity, offers, enrolled_at, seen_at, orchestrator_id, template_id)
+    values (agent_enrol.name, agent_enrol.version, agent_enrol.capacity, agent_enrol.offers, clock(), clock(), k.orchestrator_id, k.template_id)
     returning * into a;
+    if k.award_id is not null then update awards set agent_id = a.id where id = k.award_id and ended_at is null; end if;
     insert into tokens (hash, kind, role, name, agent_id, created_by, created_at)
     values (agent_enrol.hash, 'agent', 'agent', a.name, a.id, actor, clock());
 
@@ -94,6 +97,7 @@ begin
     if was <> a.name then update cluster set token_changes = token_changes + 1; end if; -- servers remember whose a credential is
 
     perform emit('agent.online', actor, null, data => jsonb_build_object('agent', a.id, 'name', a.name));
+    if a.orchestrator_id is not null then perform award_start(a.id, actor); end if;
     return next a;
 end $$;
 

@@ -2,7 +2,7 @@
 
 -- run_reconcile derives all pending work from the state tables alone. It makes an emptied job table harmless.
 create function otto.run_reconcile(actor text)
-returns table (planning int, advanced int, deciding int, admitting int) language plpgsql security definer set search_path = public, otto, pg_temp as $$
+returns table (planning int, advanced int, deciding int, admitting int, auctioning int) language plpgsql security definer set search_path = public, otto, pg_temp as $$
 declare to_plan bigint[]; to_advance bigint[];
 begin
     perform set_config('otto.runs_in_order', 'on', true);
@@ -13,8 +13,10 @@ begin
     perform run_repair(i, actor) from unnest(to_advance) i;
     perform log_give_up(actor);
     perform agents_forget(actor);
+    perform orchestrators_forget(actor);
+    perform auction_open(actor);
     delete from idempotency where (principal, key) in (select i.principal, i.key from idempotency i where i.created_at < clock() - interval '1 day' limit 10000);
-    return query select cardinality(to_plan), cardinality(to_advance), decisions_find(), groups_find();
+    return query select cardinality(to_plan), cardinality(to_advance), decisions_find(), groups_find(), auctions_find();
 end $$;
 
 -- decisions_find inserts the jobs anew that decide blocked tasks, where they are lost; it answers how many. Internal.

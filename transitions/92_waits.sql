@@ -3,7 +3,10 @@ create function otto.task_waits_for(t tasks) returns text
 language plpgsql stable security definer set search_path = public, otto, pg_temp as $$
 begin
     if t.state = 'quarantined' then return 'a person: ' || coalesce(t.reason, ''); end if;
-    if t.state = 'scheduled' then
+    if t.state = 'provisioning' then
+        return (select 'orchestrator ' || o.name || ' to start an agent, until ' || to_char(w.start_by at time zone 'utc', 'HH24:MI:SS') || ' UTC'
+                  from awards w join orchestrators o on o.id = w.orchestrator_id where w.id = t.award_id);
+    elsif t.state = 'scheduled' then
         return (select 'agent ' || a.name || ' to start it' from leases l join agents a on a.id = l.agent_id where l.id = t.lease_id);
     elsif t.state = 'waiting' and t.needs_left > 0 then
         return (select 'the task' || case when count(*) > 1 then 's' else '' end || ' it needs: ' || string_agg(n.name, ', ' order by n.id)
@@ -45,7 +48,8 @@ begin
         -- The protocol is Otto's own requirement: it is told only where an older agent would fit but for it.
         select count(*), case when bool_or(fits(told, a.offers)) then requires else told end into online, told from agents a where a.state = 'online';
         return 'an agent' || case when told = '{}' then '' else ' that offers ' || requires_text(told) end
-            || case online when 0 then ': none is online' when 1 then ': the one that is online does not' else ': none of the ' || online || ' that are online does' end;
+            || case online when 0 then ': none is online' when 1 then ': the one that is online does not' else ': none of the ' || online || ' that are online does' end
+            || coalesce('; ' || orchestrators_text(requires), '');
     end if;
     return case when free = 0 then 'room on an agent: all ' || fitting || ' that fit are busy'
                 else 'an agent to ask for it' end;

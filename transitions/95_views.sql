@@ -20,7 +20,7 @@ select t.id as task, t.run_id as run, t.name, t.state, otto.clock() - coalesce(t
        case when t.state = 'ready' and t.ready_at <= otto.clock() then (select k.agent from kinds k where k.requires = t.requires)
             else otto.task_waits_for(t) end as waiting_for
   from tasks t join runs r on r.id = t.run_id
- where r.finished_at is null and t.state in ('waiting', 'blocked', 'ready', 'scheduled', 'quarantined');
+ where r.finished_at is null and t.state in ('waiting', 'blocked', 'ready', 'scheduled', 'provisioning', 'quarantined');
 
 create view otto_api.groups as
 select p.name as project, t.group_name as name, count(*) filter (where t.state <> 'blocked') as active, count(*) filter (where t.state = 'blocked') as waiting,

@@ -22,7 +22,7 @@ func TestDiagram(t *testing.T) {
 		t.Fatal(err)
 	}
 	page := statesIntro
-	for _, entity := range []string{"run", "stage", "task", "agent"} {
+	for _, entity := range []string{"run", "stage", "task", "agent", "auction", "award", "orchestrator"} {
 		page += fmt.Sprintf("\n## %s%s\n\n```mermaid\nstateDiagram-v2\n%s```\n", strings.ToUpper(entity[:1]), entity[1:], edges(string(matrix), entity))
 	}
 	if *update {

@@ -34,7 +34,7 @@ func TestRunLock(t *testing.T) {
 		"otto.run_plan(%[1]d, 'x', null, 't')", "otto.run_fail(%[1]d, 'r', null, 't')", "otto.run_abort(%[1]d, 't')",
 		"otto.task_finish(%[3]s, 1, %[4]d, null, 0, null, '[]', '{}', 't')", "otto.task_interrupt(%[3]s, 1, 'expired', 't')", "otto.task_release(%[3]s, 1, %[4]d, null, null, 't')",
 		"otto.task_abort(%[2]d, 't')", "otto.task_quarantine(%[2]d, 't', 'r')", "otto.task_decide(%[2]d, true, null, null, 't')", "otto.task_fail(%[2]d, 'r', 't')",
-		"otto.task_supersede(%[2]d, 1, 't')", "otto.run_repair(%[1]d, 't')",
+		"otto.task_supersede(%[2]d, 1, 't')", "otto.run_repair(%[1]d, 't')", "otto.task_starve(%[2]d, 't')",
 	} {
 		call = fmt.Sprintf(strings.NewReplacer("%[1]d", "%[1]v", "%[2]d", "%[2]v", "%[4]d", "%[4]v", "%[3]s", "%[3]v").Replace(call), l.RunID, l.TaskID, lease, agent)
 		_, err := w.db.Owner.Exec(w.ctx(), "begin; set local lock_timeout = '20ms'; select "+call+"; commit")

@@ -27,6 +27,8 @@ var (
 type subject struct {
 	run, task, agent int64
 	lease            uuid.UUID
+	award            uuid.UUID // of a task that is provisioning
+	orchestrator     int64     // whose it is
 }
 
 // The matrix calls every transition from every state, and writes down what came of it. matrix.golden is the
@@ -41,6 +43,8 @@ func TestMatrix(t *testing.T) {
 	m.follow()
 	m.rules()
 	m.agents()
+	m.orchestrators()
+	m.auctions()
 	if *update {
 		if err := os.WriteFile("matrix.golden", []byte(m.out.String()), 0o644); err != nil {
 			t.Fatal(err)
@@ -148,6 +152,13 @@ func (m *matrix) tasks() {
 			_, err := m.q.TaskQuarantine(m.ctx(), db.TaskQuarantineParams{Task: s.task, Actor: "t", Reason: "r"})
 			return err
 		}},
+		{"task_starve", func(s subject) error {
+			m.exec("update tasks set ready_at = '2000-01-01' where id = $1", s.task)
+			m.exec("update agents set state = 'offline'")
+			m.exec("update orchestrators set state = 'offline'")
+			_, err := m.q.TaskStarve(m.ctx(), db.TaskStarveParams{Task: s.task, Actor: "t"})
+			return err
+		}},
 	} {
 		for _, from := range taskStates {
 			s := m.arrange("running", from)
@@ -223,12 +234,15 @@ func (m *matrix) arrange(run, task string) subject {
 		m.exec("delete from stages where run_id = $1", s.run)
 	}
 	if task != "" {
-		active := task == "scheduled" || task == "provisioning" || task == "running"
+		active := task == "scheduled" || task == "running"
+		if task == "provisioning" {
+			_, s.orchestrator, s.award = m.sale(s, "completed", "living")
+		}
 		m.exec(`insert into leases (id, task_id, run_id, agent_id, epoch, granted_at, start_by, expires_at, started_at, ended_at, end_reason)
 			values ($1, $2, $3, $4, 1, now(), now() + '1 minute', now() + '1 minute', case when $5 = 'running' then now() end,
 			        case when not $6 then now() end, case when not $6 then 'interrupted' end)`, s.lease, s.task, s.run, s.agent, task, active)
-		m.exec(`update tasks set epoch = 1, state = $2, lease_id = case when $3 then $4::uuid end,
-			finished_at = case when $2 in ('succeeded', 'unstable', 'failed', 'aborted', 'skipped') then now() end where id = $1`, s.task, task, active, s.lease)
+		m.exec(`update tasks set epoch = 1, state = $2, lease_id = case when $3 then $4::uuid end, award_id = case when $2 = 'provisioning' then $5::uuid end,
+			finished_at = case when $2 in ('succeeded', 'unstable', 'failed', 'aborted', 'skipped') then now() end where id = $1`, s.task, task, active, s.lease, s.award)
 		m.exec("insert into steps (task_id, epoch, index, name, allow_failure, state) values ($1, 1, 0, 'a', false, case when $2 = 'running' then 'running' else 'waiting' end)", s.task, task)
 		m.judgeSoon()
 	}

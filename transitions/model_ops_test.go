@@ -12,6 +12,7 @@ import (
 
 	"github.com/ottoci/otto/db"
 	"github.com/ottoci/otto/db/dbtest"
+	"github.com/ottoci/otto/transitions/replay"
 )
 
 // machine is the model and the database side by side. Each of its actions does the same to both.
@@ -21,6 +22,10 @@ type machine struct {
 	now    time.Duration // since the clock was stopped
 	runs   []*modelRun
 	leases []*modelLease
+
+	bidders      []*modelBidder
+	auctionsOpen []*modelAuction
+	awards       []*modelAward
 }
 
 // Random operations, one after the other, on random plans: after each, the model and the rows agree in every state, and
@@ -33,12 +38,15 @@ func TestModel(t *testing.T) {
 		m := &machine{world: w, agent: agent}
 		w.exec("truncate runs cascade")
 		dbtest.SetClock(t, w.db, time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))
+		m.market()
 		m.create(rt)
 		rt.Repeat(map[string]func(*rapid.T){
 			"": m.compare, "create": m.create, "rerun": m.rerun, "lease": m.lease, "start": m.start, "finish": m.finish, "Finish": m.finish,
 			"release": m.release, "interrupt": m.interrupt, "abort_run": m.abortRun, "abort_task": m.abortTask, "clock": m.clock,
 			"decide": m.decideOne, "Decide": m.decideOne, "supersede": m.supersedeAll,
+			"auction": m.auction, "close": m.closeOne, "Close": m.closeOne, "expire": m.expire, "give_back": m.giveBack, "arrive": m.arrive, "Arrive": m.arrive,
 		})
+		m.replay(rt)
 	})
 }
 
@@ -51,13 +59,23 @@ func (m *machine) compare(t *rapid.T) {
 	}
 }
 
+// replay rebuilds what has come of it all from the events alone.
+func (m *machine) replay(t *rapid.T) {
+	for _, r := range m.runs {
+		if d := must[string](m.t)(replay.Difference(m.ctx(), m.db.Owner, r.id)); d != "" {
+			t.Fatalf("run %d:\n%s", r.id, d)
+		}
+	}
+}
+
 // rowsOf writes a run's rows down as modelRun does.
 func (m *machine) rowsOf(run int64) (text string) {
 	m.t.Helper()
 	const rows = `select format('run %s warned=%s', r.state, case when r.warnings then 'true' else 'false' end) || coalesce((
 		select string_agg(format(E'\n  stage %s %s left=%s warned=%s', s.index, s.state, s.tasks_left, case when s.warnings then 'true' else 'false' end) || (
-			select string_agg(format(E'\n    task %s %s attempt=%s retries=%s interrupts=%s ended=%s', t.name, t.state, t.epoch, t.retries, t.interrupts,
-			         (select string_agg(coalesce(l.end_reason, 'open'), ',' order by l.epoch) from leases l where l.task_id = t.id)), '' order by t.index)
+			select string_agg(format(E'\n    task %s %s attempt=%s retries=%s interrupts=%s ended=%s awards=%s', t.name, t.state, t.epoch, t.retries, t.interrupts,
+			         (select string_agg(coalesce(l.end_reason, 'open'), ',' order by l.epoch) from leases l where l.task_id = t.id),
+			         (select string_agg(coalesce(w.end_reason, 'living'), ',' order by coalesce(w.end_reason, 'living') collate "C") from awards w where w.task_id = t.id)), '' order by t.index)
 			  from tasks t where t.stage_id = s.id), '' order by s.index) from stages s where s.run_id = r.id), '') from runs r where r.id = $1`
 	if err := m.db.Owner.QueryRow(m.ctx(), rows, run).Scan(&text); err != nil {
 		m.t.Fatal(err)
@@ -218,7 +236,7 @@ func (m *machine) finish(t *rapid.T) {
 
 func (m *machine) release(t *rapid.T) {
 	l := m.some(t)
-	_, err := m.q.TaskRelease(m.ctx(), db.TaskReleaseParams{Lease: l.row.ID, Epoch: l.row.Epoch, Agent: m.agent, Log: json.RawMessage(`{}`), Actor: "t"})
+	_, err := m.q.TaskRelease(m.ctx(), db.TaskReleaseParams{Lease: l.row.ID, Epoch: l.row.Epoch, Agent: l.row.AgentID, Log: json.RawMessage(`{}`), Actor: "t"})
 	refused(t, "release", err, fencedUnless(l.holds() || l.end == "released"))
 	if l.holds() {
 		l.lost("released", m.now)
@@ -349,7 +367,7 @@ func (m *machine) clock(t *rapid.T) {
 	dbtest.AdvanceClock(m.t, m.db, d)
 	for _, l := range m.leases {
 		if l.holds() && rapid.Bool().Draw(t, "renew") {
-			must[[]db.Lease](m.t)(m.q.LeaseRenew(m.ctx(), db.LeaseRenewParams{Agent: m.agent, Held: []uuid.UUID{l.row.ID}}))
+			must[[]db.Lease](m.t)(m.q.LeaseRenew(m.ctx(), db.LeaseRenewParams{Agent: l.row.AgentID, Held: []uuid.UUID{l.row.ID}}))
 			l.expiresAt = m.now + modelTTL
 		}
 	}

@@ -47,6 +47,11 @@ type modelTask struct {
 	needsLeft  int // -1: it waits for the stages before its own
 	neededBy   []*modelTask
 	undecided  bool
+	award      *modelAward // nil unless an agent is being started for it
+	awards     []*modelAward
+	lot        *modelAuction // its last auction
+	round      int
+	againAt    time.Duration // no new round before
 }
 
 type modelLease struct {
@@ -306,7 +311,7 @@ func (m *machine) in(group string, active bool) (found []*modelTask) {
 	for _, r := range m.runs {
 		for _, s := range r.stages {
 			for _, t := range s.tasks {
-				if group != "" && t.group.Group == group && !t.undecided && (t.state == "blocked" && !active || slices.Contains([]string{"ready", "scheduled", "running"}, t.state) && active) {
+				if group != "" && t.group.Group == group && !t.undecided && (t.state == "blocked" && !active || slices.Contains([]string{"ready", "scheduled", "provisioning", "running"}, t.state) && active) {
 					found = append(found, t)
 				}
 			}
@@ -385,8 +390,11 @@ func (l *modelLease) order(now time.Duration) {
 	}
 }
 
-// abandon ends the attempt that is under way, if any.
+// abandon ends the attempt that is under way, or the award, if any.
 func (t *modelTask) abandon(why string) {
+	if t.award != nil {
+		t.award.end, t.award = "aborted", nil
+	}
 	if t.lease != nil {
 		t.lease.end, t.lease = why, nil
 	}
@@ -423,10 +431,20 @@ func (r *modelRun) String() string {
 	for i, s := range r.stages {
 		fmt.Fprintf(&b, "\n  stage %d %s left=%d warned=%v", i, s.state, s.left, s.warned)
 		for _, t := range s.tasks {
-			fmt.Fprintf(&b, "\n    task %s %s attempt=%d retries=%d interrupts=%d ended=%s", t.name, t.state, t.epoch, t.retries, t.interrupts, t.ended())
+			fmt.Fprintf(&b, "\n    task %s %s attempt=%d retries=%d interrupts=%d ended=%s awards=%s", t.name, t.state, t.epoch, t.retries, t.interrupts, t.ended(), t.awarded())
 		}
 	}
 	return b.String()
+}
+
+// awarded lists what became of its awards, sorted: several may end at the same moment.
+func (t *modelTask) awarded() string {
+	var out []string
+	for _, w := range t.awards {
+		out = append(out, w.end)
+	}
+	slices.Sort(out)
+	return strings.Join(out, ",")
 }
 
 func (t *modelTask) ended() string {

@@ -52,6 +52,8 @@ func Rows(ctx context.Context, db DB, run int64) (States, error) {
 		select 'run', state from runs where id = $1
 		union all select 'stage ' || id, state from stages where run_id = $1
 		union all select 'task ' || id, concat(state, ' attempt ', epoch, case when state in ('blocked', 'skipped', 'quarantined') then ' (' || reason || ')' end) from tasks where run_id = $1
+		union all select 'auction ' || id, state from auctions where run_id = $1
+		union all select 'award ' || id, coalesce(end_reason, 'living') from awards where run_id = $1
 		union all select format('step %s %s.%s', s.task_id, s.epoch, s.index), s.state from steps s join tasks t on t.id = s.task_id where t.run_id = $1`, run)
 }
 
@@ -81,6 +83,7 @@ type event struct {
 	step        int
 	steps       int
 	reason      string
+	subject     string // the auction or the award
 }
 
 // Events replays the events, in the order in which readers get them.
@@ -91,7 +94,7 @@ func Events(ctx context.Context, db DB, run int64) (States, error) {
 	}
 	rows, err := db.Query(ctx, `
 		select e.kind, coalesce(e.stage_id, 0), coalesce(e.task_id, 0), coalesce(e.epoch, 0), coalesce(e.step, 0), coalesce(json_array_length(p.spec -> 'steps'), 0),
-		       coalesce(' (' || (e.data ->> 'reason') || ')', '')
+		       coalesce(' (' || (e.data ->> 'reason') || ')', ''), coalesce(e.data ->> 'award', e.data ->> 'auction', '')
 		  from events e join runs r on r.id = e.run_id left join tasks t on t.id = e.task_id
 		  left join plan_tasks p on p.plan_digest = r.plan_digest and p.stage_index = t.stage_index and p.task_index = t.index
 		 where e.run_id = $1 order by e.tx, e.id`, run)
@@ -100,7 +103,7 @@ func Events(ctx context.Context, db DB, run int64) (States, error) {
 	}
 	out, attempts := States{}, map[int64]int{}
 	var e event
-	_, err = pgx.ForEachRow(rows, []any{&e.kind, &e.stage, &e.task, &e.epoch, &e.step, &e.steps, &e.reason}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&e.kind, &e.stage, &e.task, &e.epoch, &e.step, &e.steps, &e.reason, &e.subject}, func() error {
 		out.apply(e, planned, attempts)
 		return nil
 	})
@@ -114,7 +117,15 @@ func (s States) apply(e event, planned States, attempts map[int64]int) {
 	case "run.planned":
 		maps.Copy(s, planned)
 		return
-	case "run.repaired", "task.decided", "task.aborting", "task.interrupted", "task.revoked", "log.truncated":
+	case "run.repaired", "task.decided", "task.aborting", "task.interrupted", "task.revoked", "log.truncated", "bid.received", "award.taken":
+		return
+	}
+	switch entity {
+	case "auction":
+		s["auction "+e.subject] = map[bool]string{true: "open", false: state}[e.kind == "auction.started"]
+		return
+	case "award":
+		s["award "+e.subject] = awardState(e)
 		return
 	}
 	switch state {
@@ -147,4 +158,15 @@ func (s States) apply(e event, planned States, attempts map[int64]int) {
 	case "step":
 		s[fmt.Sprintf("step %d %d.%d", e.task, e.epoch, e.step)] = state
 	}
+}
+
+// awardState is what an award's event makes of it.
+func awardState(e event) string {
+	switch e.kind {
+	case "award.granted":
+		return "living"
+	case "award.revoked":
+		return strings.Trim(e.reason, " ()")
+	}
+	return strings.TrimPrefix(e.kind, "award.")
 }
