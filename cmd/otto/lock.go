@@ -34,7 +34,8 @@ func newLock(a *app) *cobra.Command {
 		Long: `Lock writes otto.lock, beside the Ottofile: the digest of each file that is used as a template, and of git sources the commit
 that their branch or tag is now. Commit it. From then on, a template that has changed is refused until otto lock has run again.
 
-With --vendor it also copies git sources to otto.vendor, for servers, which fetch nothing, and for machines without network.` +
+With --vendor it also copies git sources to otto.vendor, for servers, which fetch nothing, and for machines without network. Where
+otto.vendor is there, it does so in any case: copies that the lock does not name are of no use.` +
 			exitStatus("0  otto.lock is up to date", "1  it is not, with --check; or a template cannot be found"),
 		Example: examples("otto lock", "otto lock --check", "otto lock --vendor && git add otto.lock otto.vendor"),
 		Args:    atMost(1, "directory or file"),
@@ -44,6 +45,9 @@ With --vendor it also copies git sources to otto.vendor, for servers, which fetc
 				return err
 			}
 			file.tree = a.workingTree(cmd.Context(), file)
+			if _, err := os.Stat(filepath.Join(file.dir, pipeline.VendorDir)); err == nil {
+				f.vendor = true
+			}
 			return a.lock(cmd.Context(), file, f)
 		},
 	}
