@@ -17,18 +17,20 @@ type batcher[I, O any] struct {
 	most   int                                                           // items of a batch
 	all    func(ctx context.Context, in []I) (done map[int]O, err error) // by place; an error has done nothing
 	single func(ctx context.Context, in I) (O, error)
-	// The first in line waits so long for others, knowing how large the batch before was; not at all if nil, or if the batch
-	// is full.
+	// The first in line waits so long for others, knowing how large the batch before was, if that has just ended; not at all if
+	// nil, or if the batch is full.
 	linger func(last int)
 
 	mu    sync.Mutex
 	busy  bool
 	last  int // items of the batch before
+	ended time.Time
 	queue []*inLine[I, O]
 }
 
-// crowd is from how many items on a batch makes the next one linger, and crowdLinger is how long. Where so many come at once
-// they wait for each other anyway; to let a few more in makes each of them cheaper, and all of them sooner.
+// crowd is from how many items on a batch makes the next one linger, and crowdLinger is how long, and how soon after it that
+// one must come. Where so many come at once they wait for each other anyway; to let a few more in makes each of them cheaper,
+// and all of them sooner. Who comes after a pause waits for nobody.
 const (
 	crowd       = 2
 	crowdLinger = 3 * time.Millisecond
@@ -110,6 +112,7 @@ func (b *batcher[I, O]) lead(ctx context.Context) {
 		}
 		b.mu.Lock()
 		defer b.mu.Unlock()
+		b.ended = time.Now()
 		if len(b.queue) == 0 {
 			b.busy = false
 			return
@@ -134,13 +137,16 @@ func (b *batcher[I, O]) lead(ctx context.Context) {
 	}
 }
 
-// seen says how large the batch before was, and whether as much as fits is in line again.
+// seen says how large the batch before was, 0 if that was a while ago, and whether as much as fits is in line again.
 func (b *batcher[I, O]) seen() (last int, full bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	items := 0
 	for _, p := range b.queue {
 		items += len(p.in)
+	}
+	if time.Since(b.ended) > crowdLinger {
+		return 0, items >= b.most
 	}
 	return b.last, items >= b.most
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -148,6 +149,21 @@ func TestBatcherLingers(t *testing.T) {
 	wg.Wait()
 	if len(c.batches) != 2 || len(c.batches[0]) != 4 || len(c.batches[1]) != 4 {
 		t.Error(c.batches)
+	}
+}
+
+// Whoever comes just after a batch hears how large it was; after a pause there is nobody to wait for.
+func TestBatcherLingersInCrowdsOnly(t *testing.T) {
+	t.Parallel()
+	c, heard := newCounter(4), make(chan int, 2)
+	c.linger = func(last int) { heard <- last }
+	close(c.begin)
+	for _, want := range []struct{ ago, last int }{{0, 0}, {0, 3}, {1, 0}, {0, 3}} {
+		c.ended = time.Now().Add(time.Hour - time.Duration(want.ago)*2*time.Hour)
+		c.call(t.Context(), 1, 2, 3)
+		if last := <-heard; last != want.last {
+			t.Errorf("%d h after a batch, its size was %d, want %d", want.ago, last, want.last)
+		}
 	}
 }
 
