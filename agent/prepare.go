@@ -11,13 +11,24 @@ import (
 	"github.com/ottoci/otto/client"
 )
 
-// prepare makes the task's directories, puts the source into its workspace, and opens the room for its steps.
-func (t *task) prepare(ctx context.Context) (err error) {
-	if err := t.agent.dir.makeTask(t.lease.ID); err != nil {
-		return fmt.Errorf("cannot make the workspace: %w", err)
-	}
-	if err := t.openOutput(); err != nil {
-		return fmt.Errorf("cannot make the file for outputs: %w", err)
+// furnish makes the task's directories, while the server is told that the work begins. The channel gives how that went.
+func (t *task) furnish() <-chan error {
+	made := make(chan error, 1)
+	go func() {
+		if err := t.agent.dir.makeTask(t.lease.ID); err != nil {
+			made <- fmt.Errorf("cannot make the workspace: %w", err)
+		} else if err := t.openOutput(); err != nil {
+			made <- fmt.Errorf("cannot make the file for outputs: %w", err)
+		}
+		close(made)
+	}()
+	return made
+}
+
+// prepare puts the source into the workspace, once that is there, and opens the room for the steps.
+func (t *task) prepare(ctx context.Context, made <-chan error) (err error) {
+	if err := <-made; err != nil {
+		return err
 	}
 	if err := t.fill(ctx); err != nil {
 		return err

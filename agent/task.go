@@ -152,7 +152,10 @@ func (t *task) work(life, soft context.Context) {
 		t.journal.say(-1, "%v", t.verdict)
 		return
 	}
+	made := t.furnish()
+	defer t.closeOutput()
 	if err := t.start(soft); err != nil {
+		<-made
 		t.verdict = context.Cause(soft)
 		if t.verdict == nil { // refused: whatever the reason, the work must not begin
 			t.log.WarnContext(soft, "start refused", "error", err)
@@ -165,8 +168,7 @@ func (t *task) work(life, soft context.Context) {
 		soft, cancel = context.WithTimeoutCause(soft, milliseconds(t.lease.Spec.TimeoutMS), errTaskTimeout)
 		defer cancel()
 	}
-	defer t.closeOutput()
-	if err := t.prepare(soft); err != nil {
+	if err := t.prepare(soft, made); err != nil {
 		t.verdict = err
 		if cause := context.Cause(soft); cause != nil {
 			t.verdict = cause

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/ottoci/otto/client"
 	"github.com/ottoci/otto/db"
@@ -66,12 +67,13 @@ func (d *dispatcher) lookFor(ctx context.Context, some []int64, free map[int64]i
 	if err != nil {
 		return err
 	}
+	// Side by side: which of them can take what there is, nobody knows beforehand, and no task should wait for those who cannot.
+	var claims errgroup.Group
+	claims.SetLimit(fewKinds)
 	for _, group := range groups {
-		if err := d.claim(ctx, group, turn); err != nil {
-			return err
-		}
+		claims.Go(func() error { return d.claim(ctx, group, turn) })
 	}
-	return nil
+	return claims.Wait()
 }
 
 // gather lists the waiters to look for, with their free slots, and says after how many wake-ups.

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"net/http"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -119,6 +120,8 @@ func (r *Reporter) send(ctx context.Context, enqueue func()) bool {
 
 // run sends until nothing is in line.
 func (r *Reporter) run(ctx context.Context) {
+	// Who is about to say something comes first: the end of a log is ready in the same moment as the result of its task.
+	runtime.Gosched()
 	for {
 		r.mu.Lock()
 		starts, logs, finishes := cut(&r.starts), cut(&r.logs), cut(&r.finishes)
