@@ -32,12 +32,13 @@ type Agent struct {
 	logs    *client.Client // logs and sources: bulk
 	pools   []*http.Transport
 
-	dir     *workDir
-	sources *sources
-	roster  *roster
-	keepers keepers
-	spare   spare
-	zip     *zstd.Encoder
+	dir        *workDir
+	sources    *sources
+	roster     *roster
+	keepers    keepers
+	spare      spare
+	containers containers
+	zip        *zstd.Encoder
 
 	// What a simulation in virtual time does in its own way: nothing in it may wait for the world outside.
 	launch    func(context.Context, job, sink) (*process, error) // start, else
@@ -103,6 +104,10 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer a.dir.close()
+	if err := a.openEngine(ctx); err != nil {
+		return err
+	}
+	defer a.closeEngine(ctx)
 	a.sources = &sources{dir: a.dir.cache(), limit: a.cfg.CacheBytes}
 	defer a.hangUp()
 	if err := a.connectUntilStopped(ctx); err != nil {

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/ottoci/otto/agent"
+	"github.com/ottoci/otto/agent/engine"
 	"github.com/ottoci/otto/client"
 )
 
@@ -75,7 +76,7 @@ func config(t *testing.T, s *server) agent.Config {
 	cfg := agent.Config{
 		URL: s.URL, Token: "otto_agent_secret", Name: "a1", Version: "test", WorkDir: filepath.Join(t.TempDir(), "work"),
 		Environ:         []string{"PATH=" + os.Getenv("PATH"), "HOME=/home/of/host", "OTTO_TOKEN=otto_agent_secret", "LEAK=leaked"},
-		ReconnectWindow: 50 * time.Millisecond, Shared: true,
+		ReconnectWindow: 50 * time.Millisecond, Shared: true, Engine: engine.Config{Host: agent.NoEngine},
 		Log: slog.New(slog.DiscardHandler),
 	}
 	if os.Getenv("OTTO_TEST_LOG") != "" {

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/ottoci/otto/agent/engine"
 )
 
 // Config is everything an agent is told. Zero values work, but for URL, WorkDir and one of the tokens.
@@ -35,6 +37,9 @@ type Config struct {
 	CacheBytes    int64 // of source bundles kept for later tasks; 2 GiB if 0
 	SourceBytes   int64 // of an unpacked source; 8 GiB if 0
 	SourceEntries int   // files, directories and links of a source; 1,000,000 if 0
+
+	// Engine is the container engine; its Agent is filled in. With NoEngine as host the agent runs no containers.
+	Engine engine.Config
 
 	DrainTimeout    time.Duration // for running tasks to end once the agent drains; 10 min if 0
 	ReconnectWindow time.Duration // spreads the first requests after an outage over a fleet; 5 s if 0

@@ -33,7 +33,7 @@ func (a *Agent) connect(ctx context.Context) error {
 	}
 	var welcome client.AgentWelcome
 	err = a.persist(ctx, "hello", func(ctx context.Context) (err error) {
-		welcome, err = a.control.AgentHello(ctx, a.offer())
+		welcome, err = a.control.AgentHello(ctx, a.offer(ctx))
 		return err
 	})
 	if client.IsStatus(err, http.StatusUnauthorized) {
@@ -91,7 +91,7 @@ func (a *Agent) enrol(ctx context.Context) (string, error) {
 	}
 	var enrolled client.AgentEnrolled
 	err = a.persist(ctx, "enrol", func(ctx context.Context) (err error) {
-		enrolled, err = c.AgentEnrol(ctx, a.offer())
+		enrolled, err = c.AgentEnrol(ctx, a.offer(ctx))
 		return err
 	})
 	if err != nil {

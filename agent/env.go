@@ -35,16 +35,15 @@ func (c *Config) hostEnv() map[string]string {
 			out[name] = value
 		}
 	}
+	out["LANG"], out["LC_ALL"] = "C.UTF-8", "C.UTF-8"
 	return out
 }
 
 // environ is the whole environment of a step, sorted: the host's part, what the agent says of the run, the task's own,
 // the step's own.
 func (t *task) environ(step client.StepSpec) []string {
-	env := t.agent.cfg.hostEnv()
+	env := t.room.environ()
 	maps.Copy(env, map[string]string{
-		"LANG":           "C.UTF-8",
-		"LC_ALL":         "C.UTF-8",
 		"TMPDIR":         t.path("tmp"),
 		"CI":             "true",
 		"OTTO":           "true",

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ottoci/otto/agent/engine"
 )
 
 // keeper is the process between the agent and a step. It is the subreaper of everything the step starts: whatever
@@ -55,7 +57,10 @@ const (
 )
 
 // Keeper is the main function of a keeper process; args are the arguments after KeeperCommand. It gives the exit status.
-func Keeper([]string) int {
+func Keeper(args []string) int {
+	if len(args) > 0 && args[0] == wardenWord {
+		return engine.Warden(args[1:])
+	}
 	runtime.GOMAXPROCS(1) // one thing after the other; more threads would only wake each other
 	k := &keeper{agent: os.Getppid(), signals: make(chan os.Signal, 1), timer: time.NewTimer(0)}
 	var err error

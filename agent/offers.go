@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"maps"
 	"os"
 	"runtime"
@@ -9,17 +10,17 @@ import (
 )
 
 // offer is what the agent says of itself: what it detects, then the declared labels.
-func (a *Agent) offer() client.AgentOffer {
+func (a *Agent) offer(ctx context.Context) client.AgentOffer {
 	return client.AgentOffer{
 		Name:     a.cfg.Name,
 		Version:  a.cfg.Version,
 		Capacity: a.cfg.Capacity,
-		Offers:   offers(a.cfg.Labels),
-		Protocol: []string{"log-zstd", client.ProtocolTask},
+		Offers:   offers(a.containers.offers(ctx, a.cfg.Engine.Allow), a.cfg.Labels),
+		Protocol: []string{"log-zstd", client.ProtocolTask, client.ProtocolContainers},
 	}
 }
 
-func offers(labels map[string]any) map[string]any {
+func offers(more ...map[string]any) map[string]any {
 	out := map[string]any{
 		"os":   runtime.GOOS,
 		"arch": runtime.GOARCH,
@@ -32,6 +33,8 @@ func offers(labels map[string]any) map[string]any {
 	if gb := memoryGB(); gb > 0 {
 		out["memory_gb"] = gb
 	}
-	maps.Copy(out, labels)
+	for _, m := range more {
+		maps.Copy(out, m)
+	}
 	return out
 }

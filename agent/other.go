@@ -30,6 +30,7 @@ func (*keepers) forget(*exec.Cmd)         {}
 
 func ownProcess() error                       { return errNotLinux }
 func keeperAttributes() *syscall.SysProcAttr  { return nil }
+func wardenAttributes() *syscall.SysProcAttr  { return nil }
 func socketPair() (*os.File, *os.File, error) { return nil, nil, errNotLinux }
 func lockFile(*os.File) error                 { return errNotLinux }
 func unlockFile(*os.File) error               { return errNotLinux }

@@ -217,7 +217,7 @@ func TestImageIsNeverTheHost(t *testing.T) {
 	spec.Image = "golang:1.26"
 	rec := s.give(spec)
 	result := s.finished(t, rec)
-	const want = "this agent cannot run containers, and the task is to run in golang:1.26"
+	const want = "this agent cannot run containers (it is to use no container engine), and the task is to run in golang:1.26"
 	if result.Outcome != client.Failed || result.Reason != want || states(result.Steps) != "skipped" {
 		t.Errorf("got %s, %q, %s", result.Outcome, result.Reason, states(result.Steps))
 	}

@@ -31,6 +31,7 @@ type order struct {
 type ending struct {
 	Code      int      `json:"code"`
 	Signal    int      `json:"signal,omitempty"`    // that ended the main process
+	Limit     string   `json:"limit,omitempty"`     // that it was killed for, such as oom
 	Ordered   bool     `json:"ordered,omitempty"`   // an order came before the end
 	Left      []string `json:"left,omitempty"`      // processes that were still there when the main one had ended, and were killed
 	Survivors []string `json:"survivors,omitempty"` // processes that could not be killed

@@ -32,6 +32,9 @@ func keeperAttributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGTERM}
 }
 
+// wardenAttributes detach the warden as well. It is told of the agent's death by the end of its input, and outlives it.
+func wardenAttributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
+
 // socketPair gives two connected sockets. The first belongs to Go's poller, so that deadlines work on it.
 func socketPair() (ours, theirs *os.File, err error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
+	"github.com/ottoci/otto/agent/engine"
 	"github.com/ottoci/otto/client"
 )
 
@@ -140,7 +141,8 @@ func (n *simNode) boot(life int) {
 		log = slog.New(slog.NewTextHandler(n.sim.t.Output(), nil)).With("agent", n.id, "life", n.life)
 	}
 	a, err := New(Config{
-		URL: "http://otto.example", Token: "otto_agent_secret", Name: fmt.Sprint("a", n.id), Version: "test", Capacity: n.capacity,
+		Engine: engine.Config{Host: NoEngine},
+		URL:    "http://otto.example", Token: "otto_agent_secret", Name: fmt.Sprint("a", n.id), Version: "test", Capacity: n.capacity,
 		WorkDir: filepath.Join(n.sim.dir, fmt.Sprintf("a%d.%d", n.id, n.life)), DrainTimeout: n.drain, Shared: true, Log: log,
 	})
 	if err != nil {

@@ -165,6 +165,8 @@ func judge(p *process, ctx context.Context, spec client.StepSpec) client.StepRep
 		report.Reason = cause.Error()
 	case p.err != nil:
 		report.ExitCode, report.Reason = nil, p.err.Error()
+	case p.ending.Limit != "":
+		report.Reason = p.ending.Limit
 	case p.ending.Signal > 0:
 		report.Reason = "signal " + signalName(p.ending.Signal)
 	default:
@@ -194,7 +196,7 @@ func (t *task) job(spec client.StepSpec) (job, error) {
 		return job{}, fmt.Errorf("cannot write the step's script: %w", err)
 	}
 	env := t.environ(spec)
-	argv, err := command(spec.Shell, env)
+	argv, err := t.room.command(spec.Shell, env)
 	if err != nil {
 		return job{}, err
 	}

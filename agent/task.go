@@ -147,8 +147,7 @@ func (t *task) upload(ctx context.Context, s *spool) {
 // takes longer than a lease may stay unstarted.
 func (t *task) work(life, soft context.Context) {
 	t.reporter = newReporter(t.agent, t.lease, t.lose)
-	if image := t.lease.Spec.Image; image != "" { // on the host it would be another task than the one that was asked for
-		t.verdict = fmt.Errorf("this agent cannot run containers, and the task is to run in %s", image)
+	if t.verdict = t.admits(soft); t.verdict != nil {
 		t.journal.say(-1, "%v", t.verdict)
 		return
 	}

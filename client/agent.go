@@ -78,6 +78,9 @@ type TaskSpec struct {
 	Env       map[string]string `json:"env,omitempty"`
 	TimeoutMS int64             `json:"timeout_ms"`
 	Image     string            `json:"image,omitempty" doc:"The container that its steps run in. An agent that runs no containers fails the task."`
+	Container *ContainerSpec    `json:"container,omitempty" doc:"More of the container, with image."`
+	Services  []ServiceSpec     `json:"services,omitempty" doc:"Containers beside it, which its steps reach by their names."`
+	Fallback  string            `json:"fallback,omitempty" enum:"host" doc:"Where the task may run on an agent that runs no containers."`
 	Outputs   map[string]string `json:"outputs,omitempty" doc:"The outputs that the task may have: string, boolean, integer, number or json, by name."`
 	Steps     []StepSpec        `json:"steps"`
 }
@@ -85,6 +88,66 @@ type TaskSpec struct {
 // ProtocolTask names among the features of the protocol that an agent knows image, outputs, shell and omitted of a task.
 // A task that has one of them goes to no other agent.
 const ProtocolTask = "task-2"
+
+// ProtocolContainers names that it also knows container, services and fallback.
+const ProtocolContainers = "task-3"
+
+// ContainerSpec is what a task says of its container beside the image's name. All but pull and user is given only where the
+// project has a grant for it and the agent allows it.
+type ContainerSpec struct {
+	Pull         string      `json:"pull,omitempty" enum:"missing,always,never" doc:"When the image is pulled; missing if absent."`
+	User         string      `json:"user,omitempty" doc:"Whose processes the steps are, by name or number; the agent's user if absent."`
+	Privileged   bool        `json:"privileged,omitempty"`
+	DockerSocket bool        `json:"docker_socket,omitempty"`
+	HostNetwork  bool        `json:"host_network,omitempty"`
+	Mounts       []MountSpec `json:"mounts,omitempty"`
+}
+
+// MountSpec is a directory of the host that a container sees.
+type MountSpec struct {
+	Host     string `json:"host"`
+	At       string `json:"at"`
+	ReadOnly bool   `json:"read_only,omitempty"`
+}
+
+// ServiceSpec is a container beside the one of the steps.
+type ServiceSpec struct {
+	Name    string            `json:"name"`
+	Image   string            `json:"image"`
+	Pull    string            `json:"pull,omitempty" enum:"missing,always,never"`
+	Env     map[string]string `json:"env,omitempty"`
+	Command []string          `json:"command,omitempty" doc:"Instead of the image's own."`
+	Health  *HealthSpec       `json:"health,omitempty" doc:"The image's own if absent."`
+}
+
+// HealthSpec says how to find out that a service is ready: its command ends with 0.
+type HealthSpec struct {
+	Command    []string `json:"command"`
+	IntervalMS int64    `json:"interval_ms,omitempty"`
+	TimeoutMS  int64    `json:"timeout_ms,omitempty"`
+	Retries    int      `json:"retries,omitempty"`
+}
+
+// Limits bound what a task takes of its machine; 0 is no limit.
+type Limits struct {
+	Memory int64   `json:"memory,omitempty" doc:"Bytes."`
+	CPUs   float64 `json:"cpus,omitempty"`
+	Pids   int64   `json:"pids,omitempty" doc:"Processes and threads."`
+}
+
+// Or takes from others what is not limited.
+func (l Limits) Or(others Limits) Limits {
+	if l.Memory == 0 {
+		l.Memory = others.Memory
+	}
+	if l.CPUs == 0 {
+		l.CPUs = others.CPUs
+	}
+	if l.Pids == 0 {
+		l.Pids = others.Pids
+	}
+	return l
+}
 
 // StepSpec is a step of the plan.
 type StepSpec struct {

@@ -14,8 +14,10 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/ottoci/otto/agent"
+	"github.com/ottoci/otto/agent/engine"
 	"github.com/ottoci/otto/client"
 )
 
@@ -30,6 +32,7 @@ type agentFlags struct {
 	drain                     time.Duration
 	once                      bool
 	logBytes                  int64
+	containers                engine.Config
 }
 
 func newAgent(a *app) *cobra.Command {
@@ -61,9 +64,20 @@ At the first SIGTERM or Ctrl-C it takes no more work and lets its tasks end; at 
 	flags.StringArrayVar(&f.labels, "label", nil, "a capability it offers, as `name=value`; may be repeated")
 	flags.DurationVar(&f.drain, "drain-timeout", 10*time.Minute, "how long tasks may take to end once it drains")
 	flags.Int64Var(&f.logBytes, "log-limit", 4<<30, "`bytes` of a task's output that are kept; the log is cut there, with a mark")
+	addContainerFlags(flags, &f.containers)
 	a.addPassEnv(flags, "it")
 	flags.BoolVar(&f.once, "once", false, "take one task, then end")
 	return serves(cmd, "info")
+}
+
+// addContainerFlags adds those about the container engine.
+func addContainerFlags(flags *pflag.FlagSet, c *engine.Config) {
+	flags.StringVar(&c.Host, "docker-host", "", "the `socket` of the container engine, as unix:///PATH (DOCKER_HOST); none runs no containers; "+engine.DefaultHost+" if absent")
+	flags.StringVar(&c.Registries, "registry-config", "", "a config.json of Docker, a `file` with credentials of registries that images are pulled from")
+	flags.StringArrayVar(&c.Allow, "allow", nil, "a `power` that containers of projects with a grant for it may have: "+strings.Join(engine.Powers(), ", ")+"; may be repeated")
+	flags.Int64Var(&c.Limits.Memory, "container-memory", 0, "`bytes` of memory that a container may take, unless its task says less; no limit if absent")
+	flags.Float64Var(&c.Limits.CPUs, "container-cpus", 0, "how many `cores` a container may take; no limit if absent")
+	flags.Int64Var(&c.Limits.Pids, "container-pids", engine.DefaultPids, "how many processes and threads a container may have")
 }
 
 func (a *app) agentConfig(cmd *cobra.Command, f agentFlags) (agent.Config, error) {
@@ -95,8 +109,12 @@ func (a *app) agentConfig(cmd *cobra.Command, f agentFlags) (agent.Config, error
 	if err != nil {
 		return agent.Config{}, usage(cmd, "%w", err)
 	}
+	if local := a.env.dockerHost; f.containers.Host == "" && strings.HasPrefix(local, "unix://") { // another machine's could not share the workspace
+		f.containers.Host = local
+	}
 	return agent.Config{
-		URL: url, Version: version(), EnrolToken: enrol, StateFile: agentState(dir), Name: f.name, Capacity: f.capacity, Once: f.once, LogBytes: f.logBytes,
+		Engine: f.containers,
+		URL:    url, Version: version(), EnrolToken: enrol, StateFile: agentState(dir), Name: f.name, Capacity: f.capacity, Once: f.once, LogBytes: f.logBytes,
 		Labels: labels, WorkDir: dir, Environ: a.env.all, PassEnv: passed, DrainTimeout: f.drain, Log: a.log,
 	}, nil
 }

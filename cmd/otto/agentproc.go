@@ -78,7 +78,6 @@ func (l *localServer) startAgent(ctx context.Context, s agentSettings) (*agentPr
 		},
 		fail: l.plane.lose,
 	}
-	p.args = append(p.args, localLabels(ctx)...)
 	for _, name := range passed {
 		p.args = append(p.args, "--pass-env", name)
 	}

@@ -88,6 +88,7 @@ type environment struct {
 	databaseURL, storeURL string
 	pgBin                 string
 	enrolToken            string
+	dockerHost            string
 	passEnv               string
 	matrixLegs            string
 	logLevel              string
@@ -108,6 +109,7 @@ func readEnvironment(all []string) environment {
 		databaseURL: vars["OTTO_DATABASE_URL"], storeURL: vars["OTTO_STORE_URL"],
 		pgBin:       vars["OTTO_PG_BIN"],
 		enrolToken:  vars["OTTO_ENROL_TOKEN"],
+		dockerHost:  vars["DOCKER_HOST"],
 		passEnv:     vars["OTTO_PASS_ENV"],
 		matrixLegs:  vars["OTTO_MATRIX_LEGS"],
 		logLevel:    vars["OTTO_LOG"],

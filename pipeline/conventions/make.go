@@ -72,7 +72,7 @@ func (s *search) docker(d *dir) {
 		return
 	}
 	s.find(d, Finding{
-		Kind: kindDocker, Marker: d.at(marker), Notes: []string{"an agent must offer it: otto agent --label docker=true"},
+		Kind: kindDocker, Marker: d.at(marker), Notes: []string{"an agent offers it where Docker answers"},
 		Task: Task{Minutes: 30, Docker: true, Steps: sh("docker build .")},
 	})
 }
