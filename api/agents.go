@@ -104,6 +104,11 @@ func (a *API) agentHello(ctx context.Context, in *struct{ Body client.AgentOffer
 	if agent.Name != caller(ctx).agentName {
 		a.authority.forget()
 	}
+	if agent.OrchestratorID != nil {
+		if err := a.dispatch.expect(ctx, agent.ID); err != nil {
+			return nil, err
+		}
+	}
 	a.wake.Wake(db.TopicReady, db.TopicEvent)
 	cluster, err := a.agents.ClusterSettings(ctx)
 	if err != nil {

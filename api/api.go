@@ -132,6 +132,7 @@ func (a *API) register() error {
 	a.registerLogs()
 	a.registerAgents()
 	a.registerLeases()
+	a.registerOrchestrators()
 	a.registerTokens()
 	a.registerHealth()
 	if err := a.registerDocs(mux); err != nil {
@@ -157,7 +158,7 @@ func humaConfig() huma.Config {
 	cfg.Info.Description = "Otto runs software delivery: plans that are explained before they run, on a fleet of agents."
 	cfg.Components.Schemas = huma.NewMapRegistry("#/components/schemas/", schemaNamer)
 	cfg.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
-		"token": {Type: "http", Scheme: "bearer", Description: "otto_user_…, otto_enrol_… or otto_agent_…"},
+		"token": {Type: "http", Scheme: "bearer", Description: "otto_user_…, otto_enrol_…, otto_agent_… or otto_orchestrator_…"},
 	}
 	cfg.Security = []map[string][]string{{"token": {}}}
 	return cfg

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/ottoci/otto/client"
@@ -82,7 +83,7 @@ func (n *node) token(role string) string {
 func (n *node) newToken(role string) string {
 	n.t.Helper()
 	kind := kindUser
-	if role == "enrol" {
+	if strings.HasPrefix(role, "enrol") {
 		kind = kindEnrol
 	}
 	secret, hash := NewToken(kind)

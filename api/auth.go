@@ -19,13 +19,18 @@ type principal struct {
 	name      string
 	agent     int64
 	agentName string
-	secret    string // for sealing the answers that are kept for repeats, see seal
+	// orchestrator is whose credential it is, or whose agent the enrolment token is for.
+	orchestrator int64
+	secret       string // for sealing the answers that are kept for repeats, see seal
 }
 
 // actor is how events name the principal.
 func (p *principal) actor() string {
-	if p.kind == kindAgent {
+	switch p.kind {
+	case kindAgent:
 		return "agent:" + p.agentName
+	case kindOrchestrator:
+		return "orchestrator:" + p.name
 	}
 	return "user:" + p.name
 }
@@ -33,7 +38,7 @@ func (p *principal) actor() string {
 // may says whether the principal has a permission.
 func (p *principal) may(need permission) bool {
 	switch need {
-	case permitEnrol, permitAgent:
+	case permitEnrol, permitAgent, permitEnrolOrchestrator, permitOrchestrator:
 		return p.role == string(need)
 	case permitReader:
 		return p.role == "reader" || p.role == "writer" || p.role == "admin"
@@ -99,7 +104,7 @@ func (s *authority) identify(ctx context.Context, secret string) (*principal, er
 		return who, nil
 	}
 	queries := s.users
-	if kind == kindAgent {
+	if kind == kindAgent || kind == kindOrchestrator {
 		queries = s.agents
 	}
 	asked, forgot := time.Now(), s.forgotten()
@@ -116,7 +121,7 @@ func (s *authority) identify(ctx context.Context, secret string) (*principal, er
 		return nil, newProblem(codeUnauthorized, "token %q has expired", rows[0].Name).hint("%s", hintToken)
 	}
 	t := rows[0]
-	who := &principal{token: t.ID, kind: t.Kind, role: t.Role, name: t.Name, agent: t.Agent, agentName: t.AgentName, secret: secret}
+	who := &principal{token: t.ID, kind: t.Kind, role: t.Role, name: t.Name, agent: t.Agent, agentName: t.AgentName, orchestrator: t.Orchestrator, secret: secret}
 	known := &remembered{who: who, asked: asked}
 	if t.ExpiresAt != nil {
 		known.until = asked.Add(time.Duration(t.SecondsLeft * float64(time.Second)))
@@ -237,6 +242,10 @@ func authorize(who *principal, need permission) error {
 	switch need {
 	case permitAgent:
 		return p.hint("only agents call this, with the credential of their enrolment")
+	case permitOrchestrator:
+		return p.hint("only orchestrators call this, with the credential of their enrolment")
+	case permitEnrolOrchestrator:
+		return p.hint("make an enrolment token: POST /v1/tokens with the role enrol-orchestrator")
 	case permitEnrol:
 		return p.hint("make an enrolment token: POST /v1/tokens with the role enrol")
 	}

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -23,14 +24,19 @@ func TestPermissions(t *testing.T) {
 	n := start(t)
 	_, enrolled := n.enrol(client.AgentOffer{})
 	n.tokens["agent"] = enrolled.Token
+	orchestrator, err := n.client("enrol-orchestrator").OrchestratorEnrol(t.Context(), client.OrchestratorOffer{Name: "o", Templates: []client.Template{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.tokens["orchestrator"] = orchestrator.Token
 	allowed := map[permission]string{
-		permitPublic: "none reader writer admin enrol agent", permitReader: "reader writer admin", permitWriter: "writer admin",
-		permitAdmin: "admin", permitEnrol: "enrol", permitAgent: "agent",
+		permitPublic: "", permitReader: "reader writer admin", permitWriter: "writer admin",
+		permitAdmin: "admin", permitEnrol: "enrol", permitAgent: "agent", permitEnrolOrchestrator: "enrol-orchestrator", permitOrchestrator: "orchestrator",
 	}
 	for _, row := range routes() {
-		for _, role := range []string{"none", "reader", "writer", "admin", "enrol", "agent"} {
+		for _, role := range []string{"none", "reader", "writer", "admin", "enrol", "agent", "enrol-orchestrator", "orchestrator"} {
 			r := n.do(strings.Replace(role, "none", "", 1), row.method, concrete(row.path), bodyFor(row))
-			may := strings.Contains(allowed[row.permission], role)
+			may := row.permission == permitPublic || slices.Contains(strings.Fields(allowed[row.permission]), role)
 			refusal := r.status == http.StatusUnauthorized || r.status == http.StatusForbidden
 			if refusal == may && !(may && usedUp(row, r)) {
 				t.Errorf("%s as %s: status %d %s", row.operation, role, r.status, r.body)
@@ -47,7 +53,7 @@ func TestPermissions(t *testing.T) {
 
 // usedUp says whether an enrolment was refused by the database, since its token was used before.
 func usedUp(row route, r reply) bool {
-	return row.permission == permitEnrol && r.status == http.StatusForbidden
+	return (row.permission == permitEnrol || row.permission == permitEnrolOrchestrator) && r.status == http.StatusForbidden
 }
 
 // concrete fills a path's parameters with things that do not exist.

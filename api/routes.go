@@ -16,6 +16,9 @@ const (
 	permitAdmin  permission = "admin"
 	permitEnrol  permission = "enrol" // an enrolment token
 	permitAgent  permission = "agent" // an agent's credential
+
+	permitEnrolOrchestrator permission = "enrol-orchestrator" // an enrolment token of an orchestrator
+	permitOrchestrator      permission = "orchestrator"       // an orchestrator's credential
 )
 
 // rateClass says what a request costs, and how long it may take.
@@ -113,6 +116,22 @@ func routes() []route {
 		{"lease-finish", post, "/v1/leases/{lease}/finish", permitAgent, finishBody, classAgent, "task_finish"},
 		{"lease-release", post, "/v1/leases/{lease}/release", permitAgent, reportBody, classAgent, "task_release"},
 		{"lease-source", get, "/v1/leases/{lease}/source", permitAgent, noBody, classHeld, ""},
+
+		{"orchestrator-enrol", post, "/v1/orchestrators", permitEnrolOrchestrator, reportBody, classAgent, "orchestrator_enrol"},
+		{"orchestrator-list", get, "/v1/orchestrators", permitReader, noBody, classRead, ""},
+		{"orchestrator-show", get, "/v1/orchestrators/{orchestrator}", permitReader, noBody, classRead, ""},
+		{"orchestrator-disable", post, "/v1/orchestrators/{orchestrator}/disable", permitAdmin, smallBody, classWrite, "orchestrator_disable"},
+		{"orchestrator-enable", post, "/v1/orchestrators/{orchestrator}/enable", permitAdmin, smallBody, classWrite, "orchestrator_disable"},
+		{"auction-list", get, "/v1/auctions", permitReader, noBody, classRead, ""},
+
+		{"orchestrator-hello", post, "/v1/orchestrator/hello", permitOrchestrator, reportBody, classAgent, "orchestrator_hello"},
+		{"orchestrator-heartbeat", post, "/v1/orchestrator/heartbeat", permitOrchestrator, smallBody, classAgent, "orchestrator_beat"},
+		{"orchestrator-bye", post, "/v1/orchestrator/bye", permitOrchestrator, smallBody, classAgent, "orchestrator_bye"},
+		{"orchestrator-demand", get, "/v1/orchestrator/demand", permitOrchestrator, noBody, classHeld, ""},
+		{"enrolment-create", post, "/v1/orchestrator/enrolments", permitOrchestrator, smallBody, classAgent, "enrolment_create"},
+		{"bid-place", post, "/v1/orchestrator/bids", permitOrchestrator, smallBody, classAgent, "bid_place"},
+		{"award-take", post, "/v1/awards/{award}/take", permitOrchestrator, smallBody, classAgent, "award_take"},
+		{"award-return", post, "/v1/awards/{award}/return", permitOrchestrator, smallBody, classAgent, "award_return"},
 	}
 }
 

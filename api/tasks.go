@@ -57,6 +57,13 @@ func readTask(ctx context.Context, q *db.Queries, task int64) (client.TaskDetail
 		out.Attempts = append(out.Attempts, attempt)
 	}
 	out.Steps = of[row.Task.Epoch]
+	auctions, err := q.AuctionList(ctx, db.AuctionListParams{Task: task, AtMost: maxPage})
+	if err != nil {
+		return out, err
+	}
+	for _, r := range auctions {
+		out.Auctions = append(out.Auctions, encodeAuction(r))
+	}
 	outputs, err := q.OutputsOfTask(ctx, task)
 	for _, o := range outputs {
 		out.Outputs = decodeTo[map[string]any](o)

@@ -23,6 +23,8 @@ const (
 	kindUser  = "user"
 	kindEnrol = "enrol"
 	kindAgent = "agent"
+
+	kindOrchestrator = "orchestrator"
 )
 
 var (
@@ -30,7 +32,7 @@ var (
 	errTokenChecksum = errors.New("its checksum is wrong, a part of it may be missing")
 )
 
-// NewToken makes a credential of kind user, enrol or agent. The secret is shown to its owner once; the database keeps
+// NewToken makes a credential of kind user, enrol, agent or orchestrator. The secret is shown to its owner once; the database keeps
 // the hash.
 func NewToken(kind string) (secret string, hash []byte) {
 	secret = tokenPrefix + kind + "_" + randomBase62(tokenRandom)
@@ -51,7 +53,7 @@ func parseToken(secret string) (kind string, err error) {
 		return "", errNotToken
 	}
 	kind, body, ok := strings.Cut(rest, "_")
-	if !ok || (kind != kindUser && kind != kindEnrol && kind != kindAgent) {
+	if !ok || (kind != kindUser && kind != kindEnrol && kind != kindAgent && kind != kindOrchestrator) {
 		return "", errNotToken
 	}
 	if len(body) != tokenRandom+tokenChecksum || strings.Trim(body, base62) != "" {

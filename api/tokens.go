@@ -37,7 +37,7 @@ func (a *API) tokenCreate(ctx context.Context, in *struct {
 }) (*answer[client.TokenCreated], error) {
 	kind := kindUser
 	lifetime := time.Duration(min(in.Body.ExpiresMS, maxLifetime.Milliseconds())) * time.Millisecond
-	if in.Body.Role == string(permitEnrol) {
+	if in.Body.Role == string(permitEnrol) || in.Body.Role == string(permitEnrolOrchestrator) {
 		kind = kindEnrol
 		if lifetime == 0 {
 			lifetime = enrolLifetime

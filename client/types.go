@@ -93,6 +93,7 @@ type Task struct {
 type TaskDetail struct {
 	Task
 	Attempts []Attempt `json:"attempts"`
+	Auctions []Auction `json:"auctions,omitempty" doc:"In which it was auctioned, the newest first."`
 }
 
 // Attempt is one lease of a task.
@@ -211,9 +212,9 @@ type Self struct {
 // Token is a credential, without its secret.
 type Token struct {
 	Token      int64      `json:"token"`
-	Kind       string     `json:"kind" enum:"user,enrol,agent"`
+	Kind       string     `json:"kind" enum:"user,enrol,agent,orchestrator"`
 	Name       string     `json:"name"`
-	Role       string     `json:"role" enum:"reader,writer,admin,enrol,agent"`
+	Role       string     `json:"role" enum:"reader,writer,admin,enrol,agent,enrol-orchestrator,orchestrator"`
 	CreatedAt  time.Time  `json:"created_at"`
 	ExpiresAt  *time.Time `json:"expires_at,omitempty"`
 	RevokedAt  *time.Time `json:"revoked_at,omitempty"`
@@ -223,7 +224,7 @@ type Token struct {
 // TokenCreate asks for a token.
 type TokenCreate struct {
 	Name      string `json:"name" minLength:"1" maxLength:"100"`
-	Role      string `json:"role" enum:"reader,writer,admin,enrol" doc:"enrol: one use, to enrol an agent."`
+	Role      string `json:"role" enum:"reader,writer,admin,enrol,enrol-orchestrator" doc:"enrol: one use, to enrol an agent; enrol-orchestrator: likewise an orchestrator."`
 	ExpiresMS int64  `json:"expires_ms,omitempty" minimum:"0" doc:"0: an enrol token lives one hour, others do not expire."`
 }
 

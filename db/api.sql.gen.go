@@ -204,23 +204,24 @@ func (q *Queries) RunLatest(ctx context.Context) (int64, error) {
 }
 
 const tokenCheck = `-- name: TokenCheck :many
-select t.id, t.kind, t.role, t.name, coalesce(t.agent_id, 0)::bigint as agent, coalesce(a.name, '')::text as agent_name, t.expires_at,
+select t.id, t.kind, t.role, t.name, coalesce(t.agent_id, 0)::bigint as agent, coalesce(a.name, '')::text as agent_name, coalesce(t.orchestrator_id, 0)::bigint as orchestrator, t.expires_at,
        coalesce(extract(epoch from t.expires_at - otto.clock()), 0)::float8 as seconds_left,
        (t.revoked_at is not null)::boolean as revoked, coalesce(t.expires_at <= otto.clock(), false)::boolean as expired
   from otto.token_use($1::bytea) t left join agents a on a.id = t.agent_id
 `
 
 type TokenCheckRow struct {
-	ID          int64
-	Kind        string
-	Role        string
-	Name        string
-	Agent       int64
-	AgentName   string
-	ExpiresAt   *time.Time
-	SecondsLeft float64
-	Revoked     bool
-	Expired     bool
+	ID           int64
+	Kind         string
+	Role         string
+	Name         string
+	Agent        int64
+	AgentName    string
+	Orchestrator int64
+	ExpiresAt    *time.Time
+	SecondsLeft  float64
+	Revoked      bool
+	Expired      bool
 }
 
 // TokenCheck finds a credential by its hash and notes its use; no row: there is none.
@@ -240,6 +241,7 @@ func (q *Queries) TokenCheck(ctx context.Context, hash []byte) ([]TokenCheckRow,
 			&i.Name,
 			&i.Agent,
 			&i.AgentName,
+			&i.Orchestrator,
 			&i.ExpiresAt,
 			&i.SecondsLeft,
 			&i.Revoked,

@@ -151,7 +151,7 @@ func (q *Queries) AuctionOpen(ctx context.Context, actor string) ([]Auction, err
 }
 
 const auctionsDue = `-- name: AuctionsDue :many
-select coalesce(d.auction, 0)::bigint as auction, d.award as award from otto.auctions_due($1::int) d
+select d.auction as auction, d.award as award from otto.auctions_due($1::int) d
 `
 
 type AuctionsDueRow struct {
@@ -159,7 +159,7 @@ type AuctionsDueRow struct {
 	Award   *uuid.UUID
 }
 
-// AuctionsDue lists the auctions to close (0: none in this row) and the awards to take away.
+// AuctionsDue lists the auctions to close and the awards to take away.
 func (q *Queries) AuctionsDue(ctx context.Context, atMost int32) ([]AuctionsDueRow, error) {
 	rows, err := q.db.Query(ctx, auctionsDue, atMost)
 	if err != nil {
@@ -587,19 +587,21 @@ func (q *Queries) OrchestratorList(ctx context.Context, arg OrchestratorListPara
 }
 
 const orchestratorNews = `-- name: OrchestratorNews :one
-select n.news::jsonb as news, n.next_at as next_at from otto.orchestrator_news($1::bigint) n
+select n.news::jsonb as news, (n.news ->> 'window_ms')::bigint as window_ms,
+       coalesce(greatest(extract(epoch from n.next_at - otto.clock()) * 1000, 0), 3600000)::bigint as next_ms from otto.orchestrator_news($1::bigint) n
 `
 
 type OrchestratorNewsRow struct {
-	News   json.RawMessage
-	NextAt *time.Time
+	News     json.RawMessage
+	WindowMs int64
+	NextMs   int64
 }
 
-// OrchestratorNews reads everything that an orchestrator acts upon, and when to look again at the latest.
+// OrchestratorNews reads everything that an orchestrator acts upon, and in how many milliseconds something is due.
 func (q *Queries) OrchestratorNews(ctx context.Context, orchestrator int64) (OrchestratorNewsRow, error) {
 	row := q.db.QueryRow(ctx, orchestratorNews, orchestrator)
 	var i OrchestratorNewsRow
-	err := row.Scan(&i.News, &i.NextAt)
+	err := row.Scan(&i.News, &i.WindowMs, &i.NextMs)
 	return i, err
 }
 

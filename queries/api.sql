@@ -1,6 +1,6 @@
 -- name: TokenCheck :many
 -- TokenCheck finds a credential by its hash and notes its use; no row: there is none.
-select t.id, t.kind, t.role, t.name, coalesce(t.agent_id, 0)::bigint as agent, coalesce(a.name, '')::text as agent_name, t.expires_at,
+select t.id, t.kind, t.role, t.name, coalesce(t.agent_id, 0)::bigint as agent, coalesce(a.name, '')::text as agent_name, coalesce(t.orchestrator_id, 0)::bigint as orchestrator, t.expires_at,
        coalesce(extract(epoch from t.expires_at - otto.clock()), 0)::float8 as seconds_left,
        (t.revoked_at is not null)::boolean as revoked, coalesce(t.expires_at <= otto.clock(), false)::boolean as expired
   from otto.token_use(@hash::bytea) t left join agents a on a.id = t.agent_id;

@@ -19,8 +19,9 @@ select * from otto.orchestrator_bye(@orchestrator::bigint, @actor::text);
 select * from otto.orchestrator_disable(@orchestrator::bigint, @disabled::boolean, @actor::text);
 
 -- name: OrchestratorNews :one
--- OrchestratorNews reads everything that an orchestrator acts upon, and when to look again at the latest.
-select n.news::jsonb as news, n.next_at as next_at from otto.orchestrator_news(@orchestrator::bigint) n;
+-- OrchestratorNews reads everything that an orchestrator acts upon, and in how many milliseconds something is due.
+select n.news::jsonb as news, (n.news ->> 'window_ms')::bigint as window_ms,
+       coalesce(greatest(extract(epoch from n.next_at - otto.clock()) * 1000, 0), 3600000)::bigint as next_ms from otto.orchestrator_news(@orchestrator::bigint) n;
 
 -- name: OrchestratorList :many
 -- OrchestratorList pages orchestrators by number, with what they offer and how many agents and awards each has.
@@ -44,8 +45,8 @@ select * from otto.auction_open(@actor::text);
 select * from otto.auction_close(@auction::bigint, @actor::text);
 
 -- name: AuctionsDue :many
--- AuctionsDue lists the auctions to close (0: none in this row) and the awards to take away.
-select coalesce(d.auction, 0)::bigint as auction, d.award as award from otto.auctions_due(@at_most::int) d;
+-- AuctionsDue lists the auctions to close and the awards to take away.
+select d.auction as auction, d.award as award from otto.auctions_due(@at_most::int) d;
 
 -- name: BidPlace :one
 -- BidPlace offers to start an agent for a task.

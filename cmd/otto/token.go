@@ -37,9 +37,9 @@ func newTokenCreate(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "create --role ROLE",
 		Short: "Make a token and print its secret, this once",
-		Long: `Create prints the secret of a new token; only its hash is stored. The roles are reader, writer, admin, and enrol: one use,
-to enrol an agent. --bootstrap makes an admin's token directly in the database of OTTO_DATABASE_URL, for a fleet that has
-none yet.` + exitStatus(exitDone, exitRefused),
+		Long: `Create prints the secret of a new token; only its hash is stored. The roles are reader, writer and admin; and, for one use,
+enrol for an agent and enrol-orchestrator for an orchestrator. --bootstrap makes an admin's token directly in the database
+of OTTO_DATABASE_URL, for a fleet that has none yet.` + exitStatus(exitDone, exitRefused),
 		Example: examples("otto token create --role writer --name ci", "otto token create --role enrol", "OTTO_DATABASE_URL=postgres://otto@db/otto otto token create --bootstrap"),
 		Args:    nothing,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -49,7 +49,7 @@ none yet.` + exitStatus(exitDone, exitRefused),
 			case f.bootstrap:
 				return a.bootstrapToken(cmd.Context(), f)
 			case f.role == "":
-				return usage(cmd, "--role is missing: reader, writer, admin or enrol")
+				return usage(cmd, "--role is missing: reader, writer, admin, enrol or enrol-orchestrator")
 			}
 			return a.onServer(cmd, func(ctx context.Context, c *connection) error {
 				created, err := c.TokenCreate(ctx, client.TokenCreate{Name: first(f.name, f.role), Role: f.role, ExpiresMS: f.expires.Milliseconds()})
@@ -64,7 +64,7 @@ none yet.` + exitStatus(exitDone, exitRefused),
 			})
 		},
 	}
-	cmd.Flags().StringVar(&f.role, "role", "", "what it may do: reader, writer, admin or enrol")
+	cmd.Flags().StringVar(&f.role, "role", "", "what it may do: reader, writer, admin, enrol or enrol-orchestrator")
 	cmd.Flags().StringVar(&f.name, "name", "", "what it is for; the role if absent")
 	cmd.Flags().DurationVar(&f.expires, "expires", 0, "how long it is valid; an enrol token lives 1h if absent, others for ever")
 	cmd.Flags().BoolVar(&f.bootstrap, "bootstrap", false, "make an admin's token directly in the database")
