@@ -17,6 +17,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
+	"github.com/ottoci/otto/agent/checkout"
 	"github.com/ottoci/otto/client"
 )
 
@@ -34,6 +35,7 @@ type Agent struct {
 
 	dir        *workDir
 	sources    *sources
+	repos      *checkout.Store
 	roster     *roster
 	keepers    keepers
 	spare      spare
@@ -109,6 +111,9 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	}
 	defer a.closeEngine(ctx)
 	a.sources = &sources{dir: a.dir.cache(), limit: a.cfg.CacheBytes}
+	if a.repos, err = a.openRepos(); err != nil {
+		return err
+	}
 	defer a.hangUp()
 	if err := a.connectUntilStopped(ctx); err != nil {
 		if a.leaving(ctx) {

@@ -35,11 +35,13 @@ type Config struct {
 	LogBytes      int64 // of a task's output that are kept; the log is cut there, with a mark; 4 GiB if 0
 	SpoolBytes    int64 // of a task's log that wait on disk before its step has to wait; 4 GiB if 0
 	CacheBytes    int64 // of source bundles kept for later tasks; 2 GiB if 0
+	MirrorBytes   int64 // of repositories kept for later tasks; 10 GiB if 0
 	SourceBytes   int64 // of an unpacked source; 8 GiB if 0
 	SourceEntries int   // files, directories and links of a source; 1,000,000 if 0
 
 	// Engine is the container engine; its Agent is filled in. With NoEngine as host the agent runs no containers.
 	Engine engine.Config
+	Git    Git // how the agent comes by repositories
 
 	DrainTimeout    time.Duration // for running tasks to end once the agent drains; 10 min if 0
 	ReconnectWindow time.Duration // spreads the first requests after an outage over a fleet; 5 s if 0
@@ -51,6 +53,15 @@ type Config struct {
 	// Shared says that the process is not the agent's own: the agent then changes no attribute of the process, and
 	// does not adopt what a step orphans by killing its keeper.
 	Shared bool
+}
+
+// Git is how an agent comes by repositories. What is not set is not possible.
+type Git struct {
+	Schemes     []string // that addresses may have; https and ssh if empty
+	CAFile      string   // certificates to trust instead of the system's, PEM
+	Credentials string   // file of https://user:password@host lines, mode 0600
+	SSHKey      string   // file of the private key for ssh, mode 0600
+	KnownHosts  string   // file of the hosts that ssh may talk to
 }
 
 // KeeperCommand is the first argument of the processes that the agent starts to keep its steps. The program answers it

@@ -59,6 +59,9 @@ func (t *task) environ(step client.StepSpec) []string {
 		"OTTO_OUTPUT":    t.path("output"),
 		"OTTO_AGENT":     t.agent.cfg.Name,
 	})
+	if c := t.lease.Checkout; c != nil {
+		maps.Copy(env, map[string]string{"OTTO_REPOSITORY": c.Repository, "OTTO_REF": c.Ref, "OTTO_COMMIT": c.Commit})
+	}
 	maps.Copy(env, t.lease.Spec.Env)
 	maps.Copy(env, step.Env)
 	out := make([]string, 0, len(env))

@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime"
 
+	"github.com/ottoci/otto/agent/checkout"
 	"github.com/ottoci/otto/client"
 )
 
@@ -32,6 +33,9 @@ func offers(more ...map[string]any) map[string]any {
 	}
 	if gb := memoryGB(); gb > 0 {
 		out["memory_gb"] = gb
+	}
+	if checkout.Available() {
+		out[client.OfferCheckout] = true
 	}
 	for _, m := range more {
 		maps.Copy(out, m)

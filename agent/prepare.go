@@ -39,6 +39,9 @@ func (t *task) prepare(ctx context.Context, made <-chan error) (err error) {
 
 // fill puts the source into the workspace.
 func (t *task) fill(ctx context.Context) error {
+	if t.lease.Checkout != nil {
+		return t.checkout(ctx, *t.lease.Checkout)
+	}
 	if t.lease.Source == nil {
 		return nil
 	}

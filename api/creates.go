@@ -178,6 +178,10 @@ type runRequest struct {
 	Actor    string          `json:"actor"`
 	Event    json.RawMessage `json:"event,omitempty"`
 	Params   json.RawMessage `json:"params,omitempty"`
+
+	Repository *string `json:"repository,omitempty"`
+	Ref        *string `json:"ref,omitempty"`
+	Commit     *string `json:"commit,omitempty"`
 }
 
 func requestsOf(wanted []db.RunCreateParams) []runRequest {

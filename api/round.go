@@ -281,6 +281,9 @@ func encodeLease(row db.LeaseGrantsRow) (client.Lease, error) {
 	if lease.Spec.TimeoutMS <= 0 {
 		return lease, errors.New("it has no timeout")
 	}
+	if row.Repository != "" {
+		lease.Checkout = &client.Checkout{Repository: row.Repository, Ref: row.Ref, Commit: row.CommitSha}
+	}
 	if row.SourceDigest != "" {
 		lease.Source = &client.SourceRef{Digest: row.SourceDigest, Bytes: row.SourceBytes}
 	}

@@ -72,8 +72,8 @@ func (a *API) runCreate(ctx context.Context, in *struct {
 	Idempotent
 	Body client.RunCreate
 }) (*answer[client.Run], error) {
-	if in.Body.Source == "" && in.Body.Plan == "" {
-		return nil, newProblem(codeInvalid, "a run needs a source or a plan").hint("upload one: PUT /v1/sources/{digest}, or POST /v1/plans")
+	if err := checkRun(in.Body); err != nil {
+		return nil, err
 	}
 	project := in.Body.Project
 	if project == "" {
@@ -81,7 +81,7 @@ func (a *API) runCreate(ctx context.Context, in *struct {
 	}
 	params := db.RunCreateParams{
 		Project: project, Source: optional(in.Body.Source), Ottofile: optional(in.Body.Ottofile), Plan: optional(in.Body.Plan),
-		Actor: caller(ctx).actor(),
+		Actor: caller(ctx).actor(), Repository: optional(in.Body.Repository), Ref: optional(in.Body.Ref), Commit: optional(in.Body.Commit),
 	}
 	var err error
 	if params.Event, params.Params, err = factsIn(in.Body.Event, in.Body.Params); err != nil {
@@ -94,6 +94,26 @@ func (a *API) runCreate(ctx context.Context, in *struct {
 		return nil, err
 	}
 	return &out, nil
+}
+
+// checkRun says what is wrong with a run that is asked for.
+func checkRun(in client.RunCreate) error {
+	switch {
+	case in.Repository == "" && (in.Ref != "" || in.Commit != ""):
+		return newProblem(codeInvalid, "a ref or a commit is of a repository, and none is given")
+	case in.Repository == "" && in.Source == "" && in.Plan == "":
+		return newProblem(codeInvalid, "a run needs a source or a plan").hint("upload one: PUT /v1/sources/{digest}, or POST /v1/plans")
+	case in.Repository == "":
+		return nil
+	case in.Source != "":
+		return newProblem(codeInvalid, "a run has either a source or a repository")
+	case in.Plan == "":
+		return newProblem(codeInvalid, "a run of a repository needs a plan: this server fetches nothing").hint("POST /v1/plans with the Ottofile of the commit, as otto run --repo does")
+	}
+	if err := (client.Checkout{Repository: in.Repository, Ref: in.Ref, Commit: in.Commit}).Check(); err != nil {
+		return newProblem(codeInvalid, "%v", err)
+	}
+	return nil
 }
 
 // created answers a new run.

@@ -64,6 +64,8 @@ type Lease struct {
 	Stage   string     `json:"stage"`
 	Spec    TaskSpec   `json:"spec"`
 	Source  *SourceRef `json:"source,omitempty"`
+	// Only for agents that offer OfferCheckout.
+	Checkout *Checkout `json:"checkout,omitempty" doc:"The commit that the workspace begins with, instead of a source."`
 }
 
 // SourceRef names a source bundle.
@@ -82,6 +84,7 @@ type TaskSpec struct {
 	Services  []ServiceSpec     `json:"services,omitempty" doc:"Containers beside it, which its steps reach by their names."`
 	Fallback  string            `json:"fallback,omitempty" enum:"host" doc:"Where the task may run on an agent that runs no containers."`
 	Outputs   map[string]string `json:"outputs,omitempty" doc:"The outputs that the task may have: string, boolean, integer, number or json, by name."`
+	Checkout  *CheckoutSpec     `json:"checkout,omitempty" doc:"How much of the repository it wants."`
 	Steps     []StepSpec        `json:"steps"`
 }
 

@@ -39,6 +39,9 @@ type Run struct {
 	Reason      string       `json:"reason,omitempty" doc:"Why, where the state alone does not say."`
 	Warnings    bool         `json:"warnings,omitempty" doc:"Something failed that was allowed to."`
 	Source      string       `json:"source,omitempty" doc:"Digest of the source bundle."`
+	Repository  string       `json:"repository,omitempty" doc:"Address of the repository that its agents check out."`
+	Ref         string       `json:"ref,omitempty" doc:"The branch or tag that the commit was found by."`
+	Commit      string       `json:"commit,omitempty" doc:"The commit that they check out."`
 	Plan        string       `json:"plan,omitempty" doc:"Digest of the plan."`
 	RerunOf     int64        `json:"rerun_of,omitempty"`
 	CreatedBy   string       `json:"created_by"`
@@ -240,6 +243,10 @@ type RunCreate struct {
 	Source   string `json:"source,omitempty" doc:"Digest of an uploaded source bundle."`
 	Ottofile string `json:"ottofile,omitempty" maxLength:"1000" doc:"Path of the Ottofile in the source; found by convention if absent."`
 	Plan     string `json:"plan,omitempty" doc:"Digest of a stored plan. Without it the run is planned from the source."`
+
+	Repository string `json:"repository,omitempty" maxLength:"2000" doc:"Instead of a source: the address of a repository, without credentials, of which each task checks a commit out. Needs a plan."`
+	Ref        string `json:"ref,omitempty" maxLength:"255" doc:"The branch or tag that the commit was found by, for steps and people to read."`
+	Commit     string `json:"commit,omitempty" maxLength:"64" doc:"With a repository: the commit, 40 or 64 hexadecimal digits."`
 
 	Event  *SourceEvent   `json:"event,omitempty" doc:"What asks for the run; absent: a person, by hand. A run is kept even if the event starts nothing: it is skipped, with the reason."`
 	Params map[string]any `json:"params,omitempty" doc:"Parameters by name, 64 KiB at most. Texts are read by the type of their declaration."`

@@ -158,7 +158,8 @@ func (q *Queries) LeaseDeclares(ctx context.Context, arg LeaseDeclaresParams) ([
 
 const leaseGrants = `-- name: LeaseGrants :many
 select id::uuid as id, epoch::int as epoch, task_id::bigint as task_id, run_id::bigint as run_id, agent_id::bigint as agent_id, run_uuid::uuid as run_uuid,
-       project::text as project, stage::text as stage, spec::json as spec, decided::jsonb as decided, source_digest::text as source_digest, source_bytes::bigint as source_bytes
+       project::text as project, stage::text as stage, spec::json as spec, decided::jsonb as decided, source_digest::text as source_digest, source_bytes::bigint as source_bytes,
+       repository::text as repository, ref::text as ref, commit_sha::text as commit_sha
   from otto.lease_grants($1::uuid[])
 `
 
@@ -175,6 +176,9 @@ type LeaseGrantsRow struct {
 	Decided      json.RawMessage
 	SourceDigest string
 	SourceBytes  int64
+	Repository   string
+	Ref          string
+	CommitSha    string
 }
 
 // LeaseGrants reads what an agent must know of leases it was granted.
@@ -200,6 +204,9 @@ func (q *Queries) LeaseGrants(ctx context.Context, leases []uuid.UUID) ([]LeaseG
 			&i.Decided,
 			&i.SourceDigest,
 			&i.SourceBytes,
+			&i.Repository,
+			&i.Ref,
+			&i.CommitSha,
 		); err != nil {
 			return nil, err
 		}

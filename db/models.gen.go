@@ -171,6 +171,9 @@ type Run struct {
 	CreatedAt    time.Time
 	StartedAt    *time.Time
 	FinishedAt   *time.Time
+	Repository   *string
+	Ref          *string
+	CommitSha    *string
 }
 
 type Source struct {

@@ -683,7 +683,8 @@ func (q *Queries) TaskFinish(ctx context.Context, arg TaskFinishParams) (Task, e
 
 const taskGrant = `-- name: TaskGrant :many
 select id::uuid as id, epoch::int as epoch, task_id::bigint as task_id, run_id::bigint as run_id, agent_id::bigint as agent_id, run_uuid::uuid as run_uuid,
-       project::text as project, stage::text as stage, spec::json as spec, decided::jsonb as decided, source_digest::text as source_digest, source_bytes::bigint as source_bytes
+       project::text as project, stage::text as stage, spec::json as spec, decided::jsonb as decided, source_digest::text as source_digest, source_bytes::bigint as source_bytes,
+       repository::text as repository, ref::text as ref, commit_sha::text as commit_sha
   from otto.lease_grants(array(select l.id from otto.task_lease($1::bigint[], $2::text) l))
 `
 
@@ -705,6 +706,9 @@ type TaskGrantRow struct {
 	Decided      json.RawMessage
 	SourceDigest string
 	SourceBytes  int64
+	Repository   string
+	Ref          string
+	CommitSha    string
 }
 
 // TaskGrant is TaskLease, and reads what the agents must know of their leases: an agent waits for both.
@@ -730,6 +734,9 @@ func (q *Queries) TaskGrant(ctx context.Context, arg TaskGrantParams) ([]TaskGra
 			&i.Decided,
 			&i.SourceDigest,
 			&i.SourceBytes,
+			&i.Repository,
+			&i.Ref,
+			&i.CommitSha,
 		); err != nil {
 			return nil, err
 		}

@@ -5,7 +5,8 @@ select * from otto.task_lease(@slots::bigint[], @actor::text);
 -- name: TaskGrant :many
 -- TaskGrant is TaskLease, and reads what the agents must know of their leases: an agent waits for both.
 select id::uuid as id, epoch::int as epoch, task_id::bigint as task_id, run_id::bigint as run_id, agent_id::bigint as agent_id, run_uuid::uuid as run_uuid,
-       project::text as project, stage::text as stage, spec::json as spec, decided::jsonb as decided, source_digest::text as source_digest, source_bytes::bigint as source_bytes
+       project::text as project, stage::text as stage, spec::json as spec, decided::jsonb as decided, source_digest::text as source_digest, source_bytes::bigint as source_bytes,
+       repository::text as repository, ref::text as ref, commit_sha::text as commit_sha
   from otto.lease_grants(array(select l.id from otto.task_lease(@slots::bigint[], @actor::text) l));
 
 -- name: TaskStart :one

@@ -7,7 +7,8 @@ create type otto.new_event as (kind text, ends boolean, actor text, run_id bigin
 create type otto.act as (id bigint, actor text);
 
 -- run_request is what somebody asks a run to be.
-create type otto.run_request as (project text, source text, ottofile text, plan text, rerun_of bigint, actor text, event jsonb, params jsonb);
+create type otto.run_request as (project text, source text, ottofile text, plan text, rerun_of bigint, actor text, event jsonb, params jsonb,
+                              repository text, ref text, commit text);
 
 -- crossing is where a run stands between two stages: whether it goes on, and the next stage that has a task to run, if any.
 create type otto.crossing as (run_id bigint, go boolean, stage_id bigint, index int, actor text);

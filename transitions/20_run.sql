@@ -1,11 +1,13 @@
 -- The transitions of a run.
 
 -- run_create: – → pending. With a plan the run starts at once, or is skipped if the plan says so; else a job plans it from its source.
-create function otto.run_create(project text, source text, ottofile text, plan text, rerun_of bigint, actor text, event jsonb default null, params jsonb default null)
+create function otto.run_create(project text, source text, ottofile text, plan text, rerun_of bigint, actor text, event jsonb default null, params jsonb default null,
+                                repository text default null, ref text default null, commit text default null)
 returns setof runs language plpgsql security definer set search_path = public, otto, pg_temp as $$
 begin
     return query select * from runs_create(jsonb_build_array(jsonb_build_object(
-        'project', project, 'source', source, 'ottofile', ottofile, 'plan', plan, 'rerun_of', rerun_of, 'actor', actor, 'event', event, 'params', params)));
+        'project', project, 'source', source, 'ottofile', ottofile, 'plan', plan, 'rerun_of', rerun_of, 'actor', actor, 'event', event, 'params', params,
+        'repository', repository, 'ref', ref, 'commit', commit)));
 end $$;
 
 -- runs_create is run_create for many: an array of run_request. Either all are created or none.
@@ -19,23 +21,24 @@ begin
      where not exists (select from projects p where p.name = w.project) group by w.project order by w.project
     on conflict (name) do nothing;
     with r as (
-        insert into runs (project_id, state, reason, source_digest, ottofile, plan_digest, rerun_of, created_by, created_at, started_at, finished_at)
+        insert into runs (project_id, state, reason, source_digest, ottofile, plan_digest, rerun_of, created_by, created_at, started_at, finished_at, repository, ref, commit_sha)
         select p.id, case when w.plan is null then 'pending' when l.rules ? 'skips' then 'skipped' else 'running' end, l.rules ->> 'skips',
                w.source, w.ottofile, w.plan, w.rerun_of, w.actor, clock(),
-               case when w.plan is not null and l.rules -> 'skips' is null then clock() end, case when l.rules ? 'skips' then clock() end
-          from unnest(wanted) with ordinality w(project, source, ottofile, plan, rerun_of, actor, event, params, place)
+               case when w.plan is not null and l.rules -> 'skips' is null then clock() end, case when l.rules ? 'skips' then clock() end, w.repository, w.ref, w.commit
+          from unnest(wanted) with ordinality w(project, source, ottofile, plan, rerun_of, actor, event, params, repository, ref, commit, place)
           join projects p on p.name = w.project left join plans l on l.digest = w.plan order by w.place
         returning *, runs as self
     )
     select array_agg(row('run.created', false, r.created_by, r.id, null, null, null, null,
-                     jsonb_build_object('project', p.name, 'source', r.source_digest, 'rerun_of', r.rerun_of))::new_event order by r.id),
+                     jsonb_build_object('project', p.name, 'source', r.source_digest, 'rerun_of', r.rerun_of)
+                         || case when r.repository is null then '{}' else jsonb_build_object('repository', r.repository, 'commit', r.commit_sha) end)::new_event order by r.id),
            array_agg(r.id), array_agg(row(r.id, r.created_by)::act order by r.id) filter (where r.state = 'running'),
            array_agg(run_ended(r.self, r.created_by) order by r.id) filter (where r.state = 'skipped')
       into news, made, planned, passed
       from r join projects p on p.id = r.project_id;
     if requests @? '$[*].* ? (@.type() == "object")' then
         insert into run_facts (run_id, event, params)
-        select made[w.place], w.event, w.params from unnest(wanted) with ordinality w(project, source, ottofile, plan, rerun_of, actor, event, params, place)
+        select made[w.place], w.event, w.params from unnest(wanted) with ordinality w(project, source, ottofile, plan, rerun_of, actor, event, params, repository, ref, commit, place)
          where num_nonnulls(w.event, w.params) > 0;
     end if;
 
@@ -93,7 +96,7 @@ begin
     with t as (
         insert into tasks (run_id, stage_id, stage_index, index, name, requires, always, allow_failure, state, ready_at, reason, finished_at,
                            needs_left, needed, undecided, group_project, group_name, group_limit, on_conflict)
-        select r.id, s.id, t.stage_index, t.task_index, t.spec ->> 'name', coalesce(t.requires, (t.spec -> 'requires')::jsonb, '{}'),
+        select r.id, s.id, t.stage_index, t.task_index, t.spec ->> 'name', coalesce(t.requires, (t.spec -> 'requires')::jsonb, '{}') || checkout_asks(r.repository, t.spec),
                s.always or coalesce((t.spec ->> 'always')::boolean, false), coalesce((t.spec ->> 'allow_failure')::boolean, false),
                case when b.begins then 'ready' when t.rules ? 'omitted' then 'skipped' when t.rules ? 'unknown' then 'quarantined' else 'waiting' end,
                case when b.begins then now end,
@@ -118,6 +121,11 @@ begin
     if left_over is null then return news; end if;
     return news || needs_lay_out(left_over) || runs_advance(left_over);
 end $$;
+
+-- checkout_asks is what a task of a run of a repository requires of its agent: that it can check out. Internal.
+create function otto.checkout_asks(repository text, spec json) returns jsonb language sql immutable as $$
+    select case when repository is null or spec #>> '{checkout,off}' = 'true' then '{}' else '{"checkout": true}' end::jsonb
+$$;
 
 -- omitted_of counts the tasks of a stage that do not run, by the plan. Internal.
 create function otto.omitted_of(plan text, stage bigint) returns bigint language plpgsql stable as $$
@@ -178,7 +186,7 @@ begin
     if not found then perform refuse_run(run, 'rerun'); end if;
     select name into p from projects where id = r.project_id;
     select * into f from run_facts where run_id = run;
-    return query select * from run_create(p, r.source_digest, r.ottofile, r.plan_digest, r.id, actor, f.event, f.params);
+    return query select * from run_create(p, r.source_digest, r.ottofile, r.plan_digest, r.id, actor, f.event, f.params, r.repository, r.ref, r.commit_sha);
 end $$;
 
 -- runs_advance follows what changed, under the runs' locks: where all stages before one are final it opens that or, if it has no

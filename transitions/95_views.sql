@@ -4,7 +4,7 @@
 create view otto_api.runs as
 select r.id as run, r.uuid as run_id, p.name as project, coalesce(l.name, '') as name, r.state, r.reason, r.warnings, r.trust,
        r.plan_digest as plan, r.source_digest as source, r.rerun_of, r.created_by, r.created_at, r.started_at, r.finished_at,
-       coalesce(r.finished_at, otto.clock()) - r.created_at as age
+       coalesce(r.finished_at, otto.clock()) - r.created_at as age, r.repository, r.ref, r.commit_sha as commit
   from runs r join projects p on p.id = r.project_id left join plans l on l.digest = r.plan_digest;
 
 create view otto_api.tasks as

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,33 +25,64 @@ const maxRemoteFile = 2 << 20
 
 // Resolve gives the commit that a branch or a tag is now.
 func (r Remote) Resolve(ctx context.Context, ref string) (string, error) {
-	dir, err := os.MkdirTemp(r.TempDir, "otto-git-*")
-	if err != nil {
-		return "", err
-	}
-	defer os.RemoveAll(dir)
+	tip, err := r.Tip(ctx, ref)
+	return tip.SHA, err
+}
+
+// Tip is what a branch or a tag is now, and its branch if it is one.
+func (r Remote) Tip(ctx context.Context, ref string) (Head, error) {
 	branch, tag := "refs/heads/"+ref, "refs/tags/"+ref
-	out, err := r.git(ctx, dir, "ls-remote", "--quiet", "--", r.URL, branch, tag, tag+"^{}")
+	found, err := r.refs(ctx, branch, tag, tag+"^{}")
 	if err != nil {
-		return "", err
-	}
-	found := map[string]string{}
-	for line := range strings.Lines(string(out)) {
-		if commit, name, ok := strings.Cut(strings.TrimSpace(line), "\t"); ok {
-			found[name] = commit
-		}
+		return Head{}, err
 	}
 	switch {
 	case found[branch] != "" && found[tag] != "":
-		return "", fmt.Errorf("%s has both a branch and a tag %s: name a commit", r.URL, ref)
+		return Head{}, fmt.Errorf("%s has both a branch and a tag %s: name a commit", r.URL, ref)
 	case found[tag+"^{}"] != "": // the commit of an annotated tag
-		return found[tag+"^{}"], nil
+		return Head{SHA: found[tag+"^{}"]}, nil
 	case found[tag] != "":
-		return found[tag], nil
+		return Head{SHA: found[tag]}, nil
 	case found[branch] != "":
-		return found[branch], nil
+		return Head{Branch: ref, SHA: found[branch]}, nil
 	}
-	return "", fmt.Errorf("%s has no branch or tag %s", r.URL, ref)
+	return Head{}, fmt.Errorf("%s has no branch or tag %s", r.URL, ref)
+}
+
+// Default is what the repository's own branch is now.
+func (r Remote) Default(ctx context.Context) (Head, error) {
+	found, err := r.refs(ctx, "HEAD")
+	if err != nil {
+		return Head{}, err
+	}
+	branch, ok := strings.CutPrefix(found["ref"], "refs/heads/")
+	if !ok || found["HEAD"] == "" {
+		return Head{}, fmt.Errorf("%s has no branch of its own: name a ref or a commit", r.URL)
+	}
+	return Head{Branch: branch, SHA: found["HEAD"]}, nil
+}
+
+// refs asks for the commits of refs, by their names; under "ref" is what HEAD stands for.
+func (r Remote) refs(ctx context.Context, names ...string) (map[string]string, error) {
+	dir, err := os.MkdirTemp(r.TempDir, "otto-git-*")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	out, err := r.git(ctx, dir, append([]string{"ls-remote", "--quiet", "--symref", "--", r.URL}, names...)...)
+	if err != nil {
+		return nil, err
+	}
+	found := map[string]string{}
+	for line := range strings.Lines(string(out)) {
+		value, name, ok := strings.Cut(strings.TrimSpace(line), "\t")
+		if symbolic, is := strings.CutPrefix(value, "ref: "); is {
+			found["ref"] = symbolic
+		} else if ok {
+			found[name] = value
+		}
+	}
+	return found, nil
 }
 
 // Files reads files of a commit.
@@ -60,14 +92,7 @@ func (r Remote) Files(ctx context.Context, commit string, paths []string) (map[s
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	format := "sha1"
-	if len(commit) == 64 {
-		format = "sha256"
-	}
-	if _, err := r.git(ctx, dir, "init", "--quiet", "--bare", "--template=", "--object-format="+format); err != nil {
-		return nil, err
-	}
-	if err := r.fetch(ctx, dir, commit); err != nil {
+	if err := r.clone(ctx, dir, commit); err != nil {
 		return nil, err
 	}
 	files := map[string][]byte{}
@@ -77,6 +102,33 @@ func (r Remote) Files(ctx context.Context, commit string, paths []string) (map[s
 		}
 	}
 	return files, nil
+}
+
+// Fetch gets a commit into a directory, for OpenCommit. Remove the directory when that is done.
+func (r Remote) Fetch(ctx context.Context, commit string) (dir string, err error) {
+	if dir, err = os.MkdirTemp(r.TempDir, "otto-git-*"); err != nil {
+		return "", err
+	}
+	at := filepath.Join(dir, ".git")
+	if err = os.Mkdir(at, 0o700); err == nil {
+		err = r.clone(ctx, at, commit)
+	}
+	if err != nil {
+		return "", errors.Join(err, os.RemoveAll(dir))
+	}
+	return dir, nil
+}
+
+// clone makes a repository with one commit.
+func (r Remote) clone(ctx context.Context, dir, commit string) error {
+	format := "sha1"
+	if len(commit) == 64 {
+		format = "sha256"
+	}
+	if _, err := r.git(ctx, dir, "init", "--quiet", "--bare", "--template=", "--object-format="+format); err != nil {
+		return err
+	}
+	return r.fetch(ctx, dir, commit)
 }
 
 // fetch gets one commit. Servers that hand out branches and tags only must hand out all of them.

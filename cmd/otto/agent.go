@@ -33,6 +33,7 @@ type agentFlags struct {
 	once                      bool
 	logBytes                  int64
 	containers                engine.Config
+	git                       agent.Git
 }
 
 func newAgent(a *app) *cobra.Command {
@@ -65,6 +66,7 @@ At the first SIGTERM or Ctrl-C it takes no more work and lets its tasks end; at 
 	flags.DurationVar(&f.drain, "drain-timeout", 10*time.Minute, "how long tasks may take to end once it drains")
 	flags.Int64Var(&f.logBytes, "log-limit", 4<<30, "`bytes` of a task's output that are kept; the log is cut there, with a mark")
 	addContainerFlags(flags, &f.containers)
+	addGit(flags, &f.git)
 	a.addPassEnv(flags, "it")
 	flags.BoolVar(&f.once, "once", false, "take one task, then end")
 	return serves(cmd, "info")
@@ -115,7 +117,7 @@ func (a *app) agentConfig(cmd *cobra.Command, f agentFlags) (agent.Config, error
 	return agent.Config{
 		Engine: f.containers,
 		URL:    url, Version: version(), EnrolToken: enrol, StateFile: agentState(dir), Name: f.name, Capacity: f.capacity, Once: f.once, LogBytes: f.logBytes,
-		Labels: labels, WorkDir: dir, Environ: a.env.all, PassEnv: passed, DrainTimeout: f.drain, Log: a.log,
+		Labels: labels, WorkDir: dir, Environ: a.env.all, PassEnv: passed, DrainTimeout: f.drain, Git: f.git, Log: a.log,
 	}, nil
 }
 

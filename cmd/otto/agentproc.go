@@ -78,6 +78,7 @@ func (l *localServer) startAgent(ctx context.Context, s agentSettings) (*agentPr
 		},
 		fail: l.plane.lose,
 	}
+	p.args = append(p.args, localGit(l.app.env.home)...)
 	for _, name := range passed {
 		p.args = append(p.args, "--pass-env", name)
 	}

@@ -151,6 +151,11 @@ func (a *app) committed(ctx context.Context, word string) (*ottofile, *bundle.Co
 	if err != nil {
 		return nil, nil, err
 	}
+	return fileOf(commit, revision, at)
+}
+
+// fileOf reads the Ottofile of a commit: the one at a path, or the one in the directory there. It is called by the revision.
+func fileOf(commit *bundle.Commit, revision, at string) (*ottofile, *bundle.Commit, error) {
 	var name string
 	dir := at
 	if names := commit.Names(path.Dir(at)); at != "" && slices.Contains(names, path.Base(at)) {

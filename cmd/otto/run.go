@@ -46,6 +46,7 @@ func newRun(a *app) *cobra.Command {
 	var show viewFlags
 	var yes bool
 	var given factFlags
+	var from repoFlags
 	cmd := &cobra.Command{
 		Use:   "run [DIR|FILE]",
 		Short: "Run an Ottofile on the working tree as it is",
@@ -53,12 +54,17 @@ func newRun(a *app) *cobra.Command {
 Without an Ottofile it shows what conventions propose for the tree, and asks whether to run that.
 
 It uses the server of OTTO_URL, or the otto up of this machine, or starts a private one and stops it afterwards. Ctrl-C
-aborts the run and waits for the steps that always run; a second one kills it.` + exitOfRun(),
-		Example: examples("otto run", "otto run ci/release.yaml", "otto run -p environment=production", "otto run --yes     # also without an Ottofile", "otto run --json | jq -r '.log.text // empty'"),
+aborts the run and waits for the steps that always run; a second one kills it.
+
+With --repo it runs a commit of a repository instead, which the agents check out by themselves: nothing is uploaded.` + exitOfRun(),
+		Example: examples("otto run", "otto run ci/release.yaml", "otto run -p environment=production", "otto run --yes     # also without an Ottofile", "otto run --repo https://github.com/ottoci/otto --ref main", "otto run --json | jq -r '.log.text // empty'"),
 		Args:    atMost(1, "directory or file"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if _, err := a.passEnv(); err != nil {
 				return usage(cmd, "%w", err)
+			}
+			if from.given() {
+				return a.runRepo(cmd, repoRun{&from, &given, args, project}, show)
 			}
 			file, err := a.findOrPropose(cmd.Context(), args)
 			if err != nil {
@@ -84,7 +90,7 @@ aborts the run and waits for the steps that always run; a second one kills it.` 
 				return err
 			}
 			return a.session(cmd.Context(), show, func(ctx context.Context, c *connection) (client.Run, error) {
-				return a.submit(ctx, c, &submission{file, facts, plan, digest, project})
+				return a.submit(ctx, c, &submission{file: file, facts: facts, plan: plan, digest: digest, project: project})
 			})
 		},
 	}
@@ -92,6 +98,7 @@ aborts the run and waits for the steps that always run; a second one kills it.` 
 	cmd.Flags().StringVar(&project, "project", "", "the project that the run belongs to")
 	a.addPassEnv(cmd.Flags(), "the agent of a private server")
 	given.add(cmd)
+	from.add(cmd.Flags())
 	show.add(cmd)
 	return ownSignals(cmd)
 }
@@ -142,6 +149,7 @@ type submission struct {
 	plan    *pipeline.Plan
 	digest  string // of the plan
 	project string
+	from    *client.Checkout // what agents check out, instead of the working tree
 }
 
 // request asks a server for the plan that was made here, with all that planning has looked at.
@@ -149,7 +157,10 @@ func (s *submission) request() client.PlanCreate {
 	in := client.PlanCreate{
 		Ottofile: string(s.file.data), File: s.file.name, Event: sourceEvent(s.facts.Event), Params: s.facts.Params, Hashes: s.plan.Inputs.Hashes,
 	}
-	if tree, ok := s.facts.Tree.(*workingTree); ok {
+	switch tree := s.facts.Tree.(type) {
+	case *workingTree:
+		in.Files = tree.read
+	case *committedTree:
 		in.Files = tree.read
 	}
 	for r, f := range s.file.remotes {
@@ -162,6 +173,15 @@ func (s *submission) request() client.PlanCreate {
 //
 // The plan is stored before the run, so that the run starts at once and executes what was compiled here.
 func (a *app) submit(ctx context.Context, c *connection, s *submission) (client.Run, error) {
+	if s.from != nil {
+		plan, err := a.storePlan(ctx, c, s)
+		if err != nil {
+			return client.Run{}, err
+		}
+		return c.RunCreate(ctx, client.RunCreate{
+			Project: s.project, Repository: s.from.Repository, Ref: s.from.Ref, Commit: s.from.Commit, Plan: plan, Event: sourceEvent(s.facts.Event), Params: s.facts.Params,
+		})
+	}
 	packed, err := a.pack(ctx, s.file)
 	if err != nil {
 		return client.Run{}, err
@@ -177,16 +197,22 @@ func (a *app) submit(ctx context.Context, c *connection, s *submission) (client.
 	} else if err != nil {
 		return client.Run{}, err
 	}
-	plan, err := c.PlanCreate(ctx, s.request())
+	plan, err := a.storePlan(ctx, c, s)
 	if err != nil {
 		return client.Run{}, err
 	}
-	if plan.Digest != s.digest {
+	return c.RunCreate(ctx, client.RunCreate{
+		Project: s.project, Source: packed.Digest, Plan: plan, Event: sourceEvent(s.facts.Event), Params: s.facts.Params,
+	})
+}
+
+// storePlan lets the server plan, and gives the digest of its plan.
+func (a *app) storePlan(ctx context.Context, c *connection, s *submission) (string, error) {
+	plan, err := c.PlanCreate(ctx, s.request())
+	if err == nil && plan.Digest != s.digest {
 		a.say("%s the server plans this file otherwise than this version of otto: its plan runs", a.stderrStyle().paint("33", "warning:"))
 	}
-	return c.RunCreate(ctx, client.RunCreate{
-		Project: s.project, Source: packed.Digest, Plan: plan.Digest, Event: sourceEvent(s.facts.Event), Params: s.facts.Params,
-	})
+	return plan.Digest, err
 }
 
 // source says what of the tree around an Ottofile runs.
