@@ -94,6 +94,7 @@ func (a *API) agentHello(ctx context.Context, in *struct{ Body client.AgentOffer
 	if err != nil {
 		return nil, err
 	}
+	defer a.wake.Wake(db.TopicReady, db.TopicEvent) // also after an error: what was committed, nobody knows
 	agent, err := a.agents.AgentHello(ctx, db.AgentHelloParams{
 		Agent: caller(ctx).agent, Name: in.Body.Name, Version: in.Body.Version, Capacity: narrow(in.Body.Capacity),
 		Offers: offers, Actor: caller(ctx).actor(),
@@ -109,7 +110,6 @@ func (a *API) agentHello(ctx context.Context, in *struct{ Body client.AgentOffer
 			return nil, err
 		}
 	}
-	a.wake.Wake(db.TopicReady, db.TopicEvent)
 	cluster, err := a.agents.ClusterSettings(ctx)
 	if err != nil {
 		return nil, err

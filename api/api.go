@@ -28,7 +28,8 @@ import (
 // Config is what an API node needs.
 type Config struct {
 	Pool *pgxpool.Pool
-	// AgentPool is for agents only, so that no flood of other requests ever costs a heartbeat. Pool if nil.
+	// AgentPool is for agents only, so that no flood of other requests ever costs a heartbeat. Pool if nil. Whoever makes tasks
+	// ready or orders an abort through it wakes the dispatcher, whatever the answer was: the database's own word is not heard.
 	AgentPool   *pgxpool.Pool
 	DatabaseURL string // for hearing wake-ups; without it everything works by polling, later
 	Store       *store.Store
@@ -88,8 +89,11 @@ func New(cfg Config) (*API, error) {
 	if cfg.Pool == nil || cfg.Store == nil {
 		return nil, errors.New("api: a pool and a store are needed")
 	}
+	wake := db.NewWakeups()
 	if cfg.AgentPool == nil {
 		cfg.AgentPool = cfg.Pool
+	} else if cfg.AgentPool != cfg.Pool { // the jobs of this process may work with the other one, and wake nobody here
+		wake.Know(cfg.AgentPool)
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
@@ -99,7 +103,7 @@ func New(cfg Config) (*API, error) {
 	}
 	a := &API{
 		cfg: cfg, log: cfg.Logger, users: db.New(cfg.Pool), agents: db.New(cfg.AgentPool), agentPool: cfg.AgentPool,
-		wake: db.NewWakeups(), table: newTable(routes()),
+		wake: wake, table: newTable(routes()),
 		limiter: newLimiter(cfg.Limits.Rate, cfg.Limits.Burst),
 	}
 	a.stopping = make(chan struct{})

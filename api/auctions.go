@@ -121,6 +121,10 @@ func (a *API) turnAuctions(ctx context.Context) (changed bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("read auctions: %w", err)
 	}
+	if len(opened)+len(due) == 0 {
+		return false, nil
+	}
+	defer a.wake.Wake(db.TopicAuction, db.TopicReady, db.TopicEvent)
 	for _, d := range due {
 		switch {
 		case d.Award != nil:
@@ -132,10 +136,6 @@ func (a *API) turnAuctions(ctx context.Context) (changed bool, err error) {
 			return true, fmt.Errorf("settle auctions: %w", err)
 		}
 	}
-	if len(opened)+len(due) == 0 {
-		return false, nil
-	}
-	a.wake.Wake(db.TopicAuction, db.TopicReady, db.TopicEvent)
 	return true, nil
 }
 

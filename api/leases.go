@@ -111,10 +111,10 @@ func (a *API) leaseRelease(ctx context.Context, in *struct {
 	task, err := a.agents.TaskRelease(ctx, db.TaskReleaseParams{
 		Lease: lease, Epoch: narrow(in.Body.Epoch), Agent: caller(ctx).agent, Reason: &in.Body.Reason, Log: log, Actor: caller(ctx).actor(),
 	})
+	a.wake.Wake(db.TopicReady, db.TopicEvent)
 	if err != nil {
 		return nil, err
 	}
-	a.wake.Wake(db.TopicReady, db.TopicEvent)
 	return &output[client.LeaseState]{encodeState(lease, task)}, nil
 }
 

@@ -213,12 +213,12 @@ func (a *API) leaseFinish(ctx context.Context, in *struct {
 		return nil, err
 	}
 	told, err := a.reports.one(ctx, a.finishOf(ctx, lease, in.Body))
+	// The database's wake-up may have come too early: concurrent transactions share one. Ours comes after the commit.
+	defer a.wake.Wake(db.TopicReady, db.TopicAbort, db.TopicEvent)
 	if err != nil {
 		return nil, err
 	}
 	told.state.Counted = a.dispatch.freed(caller(ctx).agent)
-	// The database's wake-up may have come too early: concurrent transactions share one. Ours comes after the commit.
-	a.wake.Wake(db.TopicReady, db.TopicEvent)
 	return &output[client.LeaseState]{told.state}, nil
 }
 
@@ -236,7 +236,7 @@ func (a *API) leaseReport(ctx context.Context, in *struct{ Body client.LeaseRepo
 		}
 	}
 	if a.wake.Wake(db.TopicEvent, db.TopicLog); len(in.Body.Finishes) > 0 {
-		a.wake.Wake(db.TopicReady)
+		a.wake.Wake(db.TopicReady, db.TopicAbort)
 	}
 	return &output[client.LeaseReportsAnswer]{answer}, nil
 }

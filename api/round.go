@@ -211,6 +211,7 @@ func (d *dispatcher) grant(ctx context.Context, row db.LeaseGrantsRow, answers m
 func (d *dispatcher) quarantine(ctx context.Context, row db.LeaseGrantsRow, why error) {
 	reason := fmt.Sprintf("its plan cannot be read: %s", why)
 	_, err := d.api.agents.TaskQuarantine(ctx, db.TaskQuarantineParams{Task: row.TaskID, Actor: "server:" + d.api.cfg.Name, Reason: reason})
+	d.api.wake.Wake(db.TopicReady, db.TopicAbort, db.TopicEvent)
 	if err != nil {
 		d.api.log.ErrorContext(ctx, "task was not quarantined", "task", row.TaskID, "reason", reason, "error", err)
 		return

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // Topics that transitions wake.
@@ -29,6 +30,7 @@ type Wakeups struct {
 	mu      sync.Mutex
 	subs    map[string][]chan struct{}
 	hearing atomic.Bool
+	known   string // whose wake-ups to look for work come by another way
 }
 
 // Hearing says whether the database is listened to, as far as is known: a connection that broke without a word shows
@@ -37,6 +39,15 @@ func (w *Wakeups) Hearing() bool { return w.hearing.Load() }
 
 // NewWakeups has no source yet; see Listen. Wake works from the start.
 func NewWakeups() *Wakeups { return &Wakeups{subs: map[string][]chan struct{}{}} }
+
+// Know says that whoever commits through a pool wakes the subscribers himself, and after the commit: then the database's word of
+// the same is not passed on, where it would only make them look twice. The pool must be one that Open gave.
+func (w *Wakeups) Know(pool *pgxpool.Pool) { w.known = nameOf(pool) }
+
+// isEcho says whether a wake-up tells what is known.
+func (w *Wakeups) isEcho(topic, whose string) bool {
+	return whose == w.known && whose != "" && (topic == TopicReady || topic == TopicAbort)
+}
 
 // Subscribe gives a channel that gets a value when the topic is woken; wake-ups that come before it is read are one.
 func (w *Wakeups) Subscribe(topic string) (c <-chan struct{}, cancel func()) {
@@ -114,7 +125,9 @@ func (w *Wakeups) hear(ctx context.Context, conn *pgx.Conn) error {
 	defer cancel()
 	n, err := conn.WaitForNotification(quiet)
 	if err == nil {
-		w.Wake(strings.TrimPrefix(n.Channel, "otto_"))
+		if topic := strings.TrimPrefix(n.Channel, "otto_"); !w.isEcho(topic, n.Payload) {
+			w.Wake(topic)
+		}
 		return nil
 	}
 	if quiet.Err() == nil || ctx.Err() != nil {

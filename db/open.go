@@ -4,6 +4,7 @@ package db
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"time"
 
@@ -17,7 +18,7 @@ const AppRole = "otto_app"
 // Config says which database to open, and how.
 type Config struct {
 	URL      string
-	Name     string // shown as application_name
+	Name     string // shown as application_name, with some letters that are the pool's own
 	MaxConns int32  // 10 if zero
 	// QueryTimeout bounds each statement; 15 s if zero. Nothing that a request does may take longer.
 	QueryTimeout time.Duration
@@ -43,7 +44,7 @@ func Open(ctx context.Context, c Config) (*pgxpool.Pool, error) {
 	pc.HealthCheckPeriod = 30 * time.Second
 	set := pc.ConnConfig.RuntimeParams
 	set["role"] = AppRole
-	set["application_name"] = c.Name
+	set["application_name"] = c.Name + " " + rand.Text()[:ownLetters]
 	set["statement_timeout"] = fmt.Sprint(timeout.Milliseconds())
 	set["lock_timeout"] = fmt.Sprint((timeout * 2 / 3).Milliseconds())
 	set["idle_in_transaction_session_timeout"] = fmt.Sprint(timeout.Milliseconds())
@@ -68,6 +69,12 @@ func Open(ctx context.Context, c Config) (*pgxpool.Pool, error) {
 	}
 	return pool, nil
 }
+
+// ownLetters make the name of a pool's sessions its own, so that wake-ups tell whose they are: of 40 bits.
+const ownLetters = 8
+
+// nameOf is what the sessions of a pool are called.
+func nameOf(pool *pgxpool.Pool) string { return pool.Config().ConnConfig.RuntimeParams["application_name"] }
 
 // InTx runs f in one transaction.
 func InTx(ctx context.Context, pool *pgxpool.Pool, f func(*Queries) error) error {

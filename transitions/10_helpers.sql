@@ -23,11 +23,13 @@ create function otto.continues(severity smallint) returns boolean language sql i
 $$;
 
 -- wake tells the listeners of a topic to look now. NOTIFY takes a database-wide lock at commit, so concurrent
--- transactions share one; a listener that misses it looks again at its next poll.
+-- transactions of an application share one; a listener that misses it looks again at its next poll. It says whose it is: who
+-- knows of his own transactions anyway need not hear of them, and so must not be the one with whom others share.
 create function otto.wake(topic text) returns void language plpgsql as $$
+declare whose text := current_setting('application_name');
 begin
-    if pg_try_advisory_xact_lock(hashtext('otto.wake'), hashtext(topic)) then
-        perform pg_notify('otto_' || topic, '');
+    if pg_try_advisory_xact_lock(hashtext('otto.wake'), hashtext(topic || ' ' || whose)) then
+        perform pg_notify('otto_' || topic, whose);
     end if;
 end $$;
 

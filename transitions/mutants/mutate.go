@@ -41,6 +41,7 @@ func operators() []operator {
 		of("state guard", column("state")+` = any\([a-z_]+\)`, "true"),
 		of("state guard", column("state")+` <> [a-z]\.state\b`, "true"),
 		of("lease guard", column("lease_id")+` = (?:[a-z_]+\.)?(?:lease_id|lease|id)\b`, "true"),
+		of("lease guard", column("lease_id")+` = any\([a-z_]+\)`, "true"),
 		of("epoch guard", column("epoch")+` (?:=|<>) [a-z_]+\.epoch\b`, "true"),
 		of("holder guard", column("agent_id")+` (?:=|<>) (?:[a-z]\.)?agent\b`, "true"),
 		of("end guard", column("finished_at|ended_at|used_at|revoked_at|log_done_at|log_object")+` is (?:not )?null`, "true"),
@@ -51,7 +52,7 @@ func operators() []operator {
 		of("advisory lock", `perform pg_advisory_xact_lock\([^;]*;`, "null;"),
 		of("advisory lock", `\bpg_try_advisory_xact_lock\(hashtext\('[a-z._]+'\), (?:\([^)]*\)::int|hashtext\([a-z|/' ]+\)|\d+)\)`, "true"),
 		of("conflict clause", `\s*\bon conflict(?: \([a-z_, ]+\))? do nothing`, ""),
-		of("conflict clause", `\s*\bon conflict \([a-z_, ]+\) do update set [^;\n]*`, ""),
+		of("conflict clause", `\s*\bon conflict \([a-z_, ]+\) do update\s+set [^;\n]*(?:\n\s+where [^;\n]*)?`, ""),
 	}
 }
 
