@@ -18,6 +18,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/ottoci/otto/agent/checkout"
+	"github.com/ottoci/otto/agent/isolation"
 	"github.com/ottoci/otto/client"
 )
 
@@ -40,6 +41,8 @@ type Agent struct {
 	keepers    keepers
 	spare      spare
 	containers containers
+	host       *isolation.Host  // nil if the agent isolates nothing
+	proven     isolation.Report // what it isolates
 	zip        *zstd.Encoder
 
 	// What a simulation in virtual time does in its own way: nothing in it may wait for the world outside.
@@ -106,6 +109,10 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer a.dir.close()
+	if err := a.prove(ctx); err != nil {
+		return err
+	}
+	defer a.unprove()
 	if err := a.openEngine(ctx); err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/ottoci/otto/agent"
 	"github.com/ottoci/otto/agent/engine"
+	"github.com/ottoci/otto/agent/isolation"
 	"github.com/ottoci/otto/client"
 )
 
@@ -24,6 +25,10 @@ func TestMain(m *testing.M) {
 		switch os.Args[1] {
 		case agent.KeeperCommand:
 			os.Exit(agent.Keeper(os.Args[2:]))
+		case isolation.RelayCommand:
+			os.Exit(isolation.Relay(os.Args[2:]))
+		case isolation.EscapeCommand:
+			os.Exit(isolation.Escape(os.Args[2:]))
 		case "agent-process":
 			os.Exit(agentProcess(os.Args[2]))
 		}

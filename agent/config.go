@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ottoci/otto/agent/engine"
+	"github.com/ottoci/otto/agent/isolation"
 )
 
 // Config is everything an agent is told. Zero values work, but for URL, WorkDir and one of the tokens.
@@ -32,6 +33,10 @@ type Config struct {
 	Environ       []string // the host's environment, as os.Environ gives it
 	PassEnv       []string // names in Environ that steps get besides PATH, HOME and the proxies'
 
+	Isolation   isolation.Level // of tasks that ask for less; the agent does not start if it does not hold here
+	EgressAllow []string        // host or host:port: what tasks of S3 may reach besides the public internet
+	TaskUsers   int             // the first of the users that tasks get from S1 on; isolation.FirstUser if 0
+
 	LogBytes      int64 // of a task's output that are kept; the log is cut there, with a mark; 4 GiB if 0
 	SpoolBytes    int64 // of a task's log that wait on disk before its step has to wait; 4 GiB if 0
 	CacheBytes    int64 // of source bundles kept for later tasks; 2 GiB if 0
@@ -50,8 +55,10 @@ type Config struct {
 
 	// Keeper is the argv whose main function is Keeper; this program with KeeperCommand if empty.
 	Keeper []string
+	// Relay is the argv of a program that answers isolation.RelayCommand and isolation.EscapeCommand; this program if empty.
+	Relay []string
 	// Shared says that the process is not the agent's own: the agent then changes no attribute of the process, and
-	// does not adopt what a step orphans by killing its keeper.
+	// does not adopt what a step orphans by killing its keeper. It offers no isolation unless Isolation asks for some.
 	Shared bool
 }
 

@@ -8,12 +8,12 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/ottoci/otto/agent/engine"
+	"github.com/ottoci/otto/agent/isolation"
 )
 
 // keeper is the process between the agent and a step. It is the subreaper of everything the step starts: whatever
@@ -35,12 +35,15 @@ type keeper struct {
 // watched is a step that a keeper has started, or is about to.
 type watched struct {
 	report   ending
+	cell     *isolation.Cell
+	started  *isolation.Started
 	main     int
 	handle   *handle       // of the main process
 	maybe    chan struct{} // closed when it has probably ended; nil once that was seen
 	status   unix.WaitStatus
 	ended    bool      // the main process has, and status is set
 	empty    bool      // no process is left
+	looked   time.Time // at what the step uses
 	deadline time.Time // to end what is left; none if zero
 	pause    time.Duration
 }
@@ -169,18 +172,17 @@ func (k *keeper) start(job job, output []int) error {
 		return fmt.Errorf("open %s: %w", os.DevNull, err)
 	}
 	defer unix.Close(input)
-	handle := -1
-	k.main, err = syscall.ForkExec(job.Argv[0], job.Argv, &syscall.ProcAttr{
-		Dir:   job.Dir,
-		Env:   job.Env,
-		Files: []uintptr{uintptr(input), uintptr(output[0]), uintptr(output[1])},
-		// The signal comes when the thread that forks here ends: the runtime ends none before the process.
-		Sys: &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL, PidFD: &handle},
+	if k.cell = job.Cell; k.cell == nil {
+		k.cell = &isolation.Cell{}
+	}
+	k.started, err = k.cell.Start(isolation.Program{
+		Argv: job.Argv, Dir: job.Dir, Env: job.Env, Files: []uintptr{uintptr(input), uintptr(output[0]), uintptr(output[1])},
 	})
 	if err != nil {
-		return fmt.Errorf("start %s: %w", job.Argv[0], err)
+		return err
 	}
-	k.handle = handleOf(handle)
+	k.main = k.started.Pid
+	k.handle = handleOf(k.started.PidFD)
 	k.maybe = k.handle.ready
 	return nil
 }
@@ -197,11 +199,30 @@ func (k *keeper) watch() {
 		if !k.deadline.IsZero() {
 			left = time.Until(k.deadline)
 		}
-		if left <= 0 || k.wait(min(k.pause, left)) {
+		if k.cell.Watches() {
+			left = min(left, watchPause)
+		}
+		if k.report.Limit = k.broke(); k.report.Limit != "" || left <= 0 || k.wait(min(k.pause, left)) {
 			k.sweep()
 			return
 		}
 	}
+}
+
+// watchPause is how often a keeper looks at what nothing else bounds. What grows faster than that outgrows its limit.
+const watchPause = 100 * time.Millisecond
+
+// broke says which limit the step is over that only the keeper sees.
+func (k *keeper) broke() string {
+	if !k.cell.Watches() || time.Since(k.looked) < watchPause {
+		return ""
+	}
+	k.looked = time.Now()
+	pids := []int{}
+	for _, p := range k.tree() {
+		pids = append(pids, p.pid)
+	}
+	return k.cell.Over(pids)
 }
 
 // reap collects every process that has ended. Because all that the step starts are children of the keeper or of such a
@@ -259,7 +280,9 @@ func (k *keeper) obey(d delivery, ok bool) (now bool) {
 		return true
 	}
 	for _, p := range k.tree() {
-		p.send(unix.SIGTERM)
+		if !k.cell.Wraps() || p.pid != k.main { // what wraps the step would end at once, and take it along
+			p.send(unix.SIGTERM)
+		}
 	}
 	k.deadline = time.Now().Add(milliseconds(d.Order.StopMS))
 	return false
@@ -267,9 +290,14 @@ func (k *keeper) obey(d delivery, ok bool) (now bool) {
 
 // sweep kills all that is left, and says what that was if nobody ordered it.
 func (k *keeper) sweep() {
-	if !k.report.Ordered {
+	if !k.report.Ordered && k.report.Limit == "" {
 		for _, p := range k.tree() {
 			k.report.Left = append(k.report.Left, p.String())
+		}
+	}
+	if k.cell.Group != nil { // at once, with whatever is being forked
+		if err := k.cell.Group.End(); err != nil {
+			fmt.Fprintln(os.Stderr, "otto:", err) // the sweep goes on without
 		}
 	}
 	sweep(k.tree, func() bool { k.reap(); return k.empty })
@@ -284,6 +312,10 @@ func (k *keeper) tree() []proc { return descendants(childrenOf(os.Getpid())) }
 
 func (k *keeper) finish() {
 	k.handle.close()
+	if k.report.Limit == "" {
+		k.report.Limit = k.started.Broke()
+	}
+	k.started.Release()
 	select {
 	case <-k.signals:
 		k.report.Worn = signalled

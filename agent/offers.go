@@ -16,9 +16,19 @@ func (a *Agent) offer(ctx context.Context) client.AgentOffer {
 		Name:     a.cfg.Name,
 		Version:  a.cfg.Version,
 		Capacity: a.cfg.Capacity,
-		Offers:   offers(a.containers.offers(ctx, a.cfg.Engine.Allow), a.cfg.Labels),
+		Offers:   a.offers(ctx),
 		Protocol: []string{"log-zstd", client.ProtocolTask, client.ProtocolContainers},
 	}
+}
+
+// offers is what the agent detects and is told, and the isolation that it has proven, which no label can claim.
+func (a *Agent) offers(ctx context.Context) map[string]any {
+	out := offers(a.containers.offers(ctx, a.cfg.Engine.Allow), a.cfg.Labels)
+	delete(out, "isolation")
+	if a.host != nil {
+		out["isolation"] = int(a.proven.Best)
+	}
+	return out
 }
 
 func offers(more ...map[string]any) map[string]any {

@@ -33,7 +33,7 @@ func (t *task) openOutput() (err error) {
 	if err != nil {
 		return err
 	}
-	return file.Close()
+	return errors.Join(file.Close(), t.own(outputName))
 }
 
 func (t *task) closeOutput() {

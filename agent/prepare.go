@@ -7,16 +7,19 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/ottoci/otto/client"
 )
 
 // furnish makes the task's directories, while the server is told that the work begins. The channel gives how that went.
-func (t *task) furnish() <-chan error {
+func (t *task) furnish(ctx context.Context) <-chan error {
 	made := make(chan error, 1)
 	go func() {
 		if err := t.agent.dir.makeTask(t.lease.ID); err != nil {
 			made <- fmt.Errorf("cannot make the workspace: %w", err)
+		} else if err := t.settle(ctx); err != nil {
+			made <- err
 		} else if err := t.openOutput(); err != nil {
 			made <- fmt.Errorf("cannot make the file for outputs: %w", err)
 		}
@@ -48,10 +51,19 @@ func (t *task) fill(ctx context.Context) error {
 	err := t.unpackSource(ctx, *t.lease.Source)
 	if errors.Is(err, errDamaged) {
 		// It was right when it came: fetch it again, once.
-		if err := errors.Join(t.agent.sources.forget(t.lease.Source.Digest), removeTree(t.path("workspace")), os.Mkdir(t.path("workspace"), 0o700)); err != nil {
+		if err := errors.Join(t.agent.sources.forget(t.lease.Source.Digest), t.emptyWorkspace()); err != nil {
 			return fmt.Errorf("cannot make the workspace: %w", err)
 		}
 		err = t.unpackSource(ctx, *t.lease.Source)
+	}
+	return err
+}
+
+// emptyWorkspace removes what is in the workspace, and keeps the directory, which somebody owns.
+func (t *task) emptyWorkspace() error {
+	entries, err := os.ReadDir(t.path("workspace"))
+	for _, entry := range entries {
+		err = errors.Join(err, removeTree(filepath.Join(t.path("workspace"), entry.Name())))
 	}
 	return err
 }
@@ -79,7 +91,7 @@ func (t *task) unpackSource(ctx context.Context, ref client.SourceRef) error {
 		return bundle.Read(p)
 	}), sum)
 	u := unpacker{root: root, bytes: t.agent.cfg.SourceBytes, entries: t.agent.cfg.SourceEntries}
-	unpacked := u.unpack(in)
+	unpacked := t.as(func() error { return u.unpack(in) })
 	if _, err := io.Copy(io.Discard, in); err != nil {
 		return fmt.Errorf("cannot read the source: %w", err)
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"time"
+
+	"github.com/ottoci/otto/agent/isolation"
 )
 
 // message is a line to a keeper: a job, or an order about the job that runs.
@@ -19,6 +21,8 @@ type job struct {
 	Argv []string `json:"argv"`
 	Dir  string   `json:"dir"`
 	Env  []string `json:"env"`
+
+	Cell *isolation.Cell `json:"cell,omitempty"` // where it runs; beside the keeper, with nothing between, if nil
 }
 
 // order ends a step early.

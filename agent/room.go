@@ -40,13 +40,26 @@ func (t *task) admits(ctx context.Context) error {
 func (t *task) openRoom(ctx context.Context) (room, error) {
 	spec := t.lease.Spec
 	if spec.Image == "" {
-		return hostRoom{agent: t.agent}, nil
+		return t.onHost(), nil
 	}
 	if err := t.agent.containers.ready(ctx); err != nil && spec.Fallback == fallbackHost {
 		t.journal.say(-1, "this agent runs no containers (%v): the task runs on the host, as its fallback allows, instead of in %s", err, spec.Image)
-		return hostRoom{agent: t.agent}, nil
+		return t.onHost(), nil
 	}
 	return t.openContainer(ctx)
+}
+
+// contained says whether the task runs in a container.
+func (t *task) contained(ctx context.Context) bool {
+	return t.lease.Spec.Image != "" && t.agent.containers.ready(ctx) == nil
+}
+
+// onHost is the task's cell, or the machine itself.
+func (t *task) onHost() room {
+	if t.cell != nil {
+		return cellRoom{agent: t.agent, cell: t.cell, dir: t.path("")}
+	}
+	return hostRoom{agent: t.agent}
 }
 
 const fallbackHost = "host"

@@ -95,7 +95,12 @@ func (t *task) execute(life, task context.Context, i int) client.StepReport {
 		ctx, cancel = context.WithTimeoutCause(task, milliseconds(spec.TimeoutMS), errStepTimeout)
 		defer cancel()
 	}
-	p, err := t.room.launch(ctx, job, func(ctx context.Context, kind string, b []byte) { t.journal.write(ctx, kind, i, b) })
+	ctx, watch := t.watch(ctx)
+	defer watch.end()
+	p, err := t.room.launch(ctx, job, func(ctx context.Context, kind string, b []byte) {
+		t.journal.write(ctx, kind, i, b)
+		watch.wrote(len(b))
+	})
 	if err != nil {
 		t.journal.say(i, "%v", err)
 		return client.StepReport{State: client.Failed, Reason: err.Error()}
@@ -103,7 +108,7 @@ func (t *task) execute(life, task context.Context, i int) client.StepReport {
 	t.await(life, ctx, p, i)
 	t.tell(p, i)
 	report := judge(p, ctx, spec)
-	if p.ordered(ctx) && !errors.Is(context.Cause(ctx), errStepTimeout) {
+	if cause := context.Cause(ctx); p.ordered(ctx) && !errors.Is(cause, errStepTimeout) && brokeLimit(cause) == "" {
 		t.halt(task)
 	}
 	return report
@@ -157,6 +162,8 @@ func judge(p *process, ctx context.Context, spec client.StepSpec) client.StepRep
 	cause := context.Cause(ctx)
 	var order stopOrder
 	switch {
+	case p.ordered(ctx) && brokeLimit(cause) != "":
+		report.Reason = brokeLimit(cause)
 	case p.ordered(ctx) && (errors.Is(cause, errStepTimeout) || errors.Is(cause, errTaskTimeout)):
 		report.Reason = "timeout"
 	case p.ordered(ctx) && (errors.As(cause, &order) || errors.Is(cause, errStopped) || errors.Is(cause, errDrained)):
@@ -165,7 +172,7 @@ func judge(p *process, ctx context.Context, spec client.StepSpec) client.StepRep
 		report.Reason = cause.Error()
 	case p.err != nil:
 		report.ExitCode, report.Reason = nil, p.err.Error()
-	case p.ending.Limit != "":
+	case p.ending.Limit != "" && (p.ending.Signal > 0 || code != 0):
 		report.Reason = p.ending.Limit
 	case p.ending.Signal > 0:
 		report.Reason = "signal " + signalName(p.ending.Signal)
@@ -192,7 +199,7 @@ func (t *task) job(spec client.StepSpec) (job, error) {
 		return job{}, fmt.Errorf("cannot write the step's script: %w", err)
 	}
 	_, err = f.WriteString(spec.Sh)
-	if err = errors.Join(err, f.Close()); err != nil {
+	if err = errors.Join(err, f.Close(), t.share(script)); err != nil {
 		return job{}, fmt.Errorf("cannot write the step's script: %w", err)
 	}
 	env := t.environ(spec)

@@ -8,7 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
+	"github.com/ottoci/otto/agent/isolation"
 	"github.com/ottoci/otto/client"
 )
 
@@ -34,12 +36,14 @@ type task struct {
 
 	journal  *journal
 	reporter *reporter
+	cell     *isolation.Occupied // what keeps the steps apart from the rest of the machine; nil if nothing does
 	room     room                // where the steps run, once the work is prepared
 	steps    []client.StepReport // what became of each step
 	home     *os.Root            // the task's directory, if the task may have outputs
 	outputs  map[string]any
-	counted  int64 // number of the request in which the server counts the slot as free
-	verdict  error // what ended the work before its steps did; nil if nothing
+	written  atomic.Int64 // bytes of output, of all steps
+	counted  int64        // number of the request in which the server counts the slot as free
+	verdict  error        // what ended the work before its steps did; nil if nothing
 }
 
 // stopOrder is an order of the server, as the cause of a cancelled context.
@@ -151,10 +155,11 @@ func (t *task) work(life, soft context.Context) {
 		t.journal.say(-1, "%v", t.verdict)
 		return
 	}
-	made := t.furnish()
+	made := t.furnish(soft)
 	defer t.closeOutput()
 	if err := t.start(soft); err != nil {
 		<-made
+		t.unsettle(life)
 		t.verdict = context.Cause(soft)
 		if t.verdict == nil { // refused: whatever the reason, the work must not begin
 			t.log.WarnContext(soft, "start refused", "error", err)
@@ -173,6 +178,7 @@ func (t *task) work(life, soft context.Context) {
 			t.verdict = cause
 		}
 		t.journal.say(-1, "%v", t.verdict)
+		t.unsettle(life)
 		return
 	}
 	reporting, done := context.WithCancel(life)
@@ -189,7 +195,7 @@ func (t *task) work(life, soft context.Context) {
 // been aborted or lost meanwhile.
 func (t *task) start(ctx context.Context) error {
 	first := t.firstStep()
-	report := client.LeaseStart{Epoch: t.lease.Epoch, Steps: t.steps[:first:first]}
+	report := client.LeaseStart{Epoch: t.lease.Epoch, Steps: t.steps[:first:first], Isolation: t.isolation(ctx)}
 	if first < len(t.steps) {
 		report.Steps = append(report.Steps, client.StepReport{Index: first, State: client.Running})
 	}

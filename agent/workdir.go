@@ -13,7 +13,10 @@ import (
 // workDir is the directory in which an agent keeps everything:
 //
 //	<lease id>/workspace   where the steps of a task run
-//	<lease id>/tmp         their TMPDIR
+//	<lease id>/tmp         their TMPDIR, from S1 on also /tmp
+//	<lease id>/home        from S1 on, their home
+//	<lease id>/passwd      from S1 on, the users that they know
+//	<lease id>/proxy       from S3 on, their way out
 //	<lease id>/script      the script of the step that runs
 //	<lease id>/output      the task's outputs, for its steps to append to
 //	spool/<lease id>       the part of a log that the server does not have yet
@@ -104,7 +107,7 @@ func (d *workDir) makeTask(lease string) error {
 // removeTask removes the directories of a task. Many tasks leave nothing in them, and then there is nothing to look for.
 func (d *workDir) removeTask(lease string) error {
 	dir := d.task(lease)
-	for _, part := range []string{"script", "output", "tmp", "workspace", ""} {
+	for _, part := range []string{"script", "output", "passwd", "proxy", "tmp", "home", "workspace", ""} {
 		if err := os.Remove(filepath.Join(dir, part)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return removeTree(dir)
 		}

@@ -83,10 +83,41 @@ type TaskSpec struct {
 	Container *ContainerSpec    `json:"container,omitempty" doc:"More of the container, with image."`
 	Services  []ServiceSpec     `json:"services,omitempty" doc:"Containers beside it, which its steps reach by their names."`
 	Fallback  string            `json:"fallback,omitempty" enum:"host" doc:"Where the task may run on an agent that runs no containers."`
+	Isolation int               `json:"isolation,omitempty" minimum:"0" maximum:"4" doc:"The level of isolation, S0 to S4, that its steps need at least."`
+	Limits    *Limits           `json:"limits,omitempty"`
 	Outputs   map[string]string `json:"outputs,omitempty" doc:"The outputs that the task may have: string, boolean, integer, number or json, by name."`
 	Checkout  *CheckoutSpec     `json:"checkout,omitempty" doc:"How much of the repository it wants."`
 	Steps     []StepSpec        `json:"steps"`
 }
+
+// Limits bound what a task takes of its agent's machine; 0 is no limit.
+type Limits struct {
+	Memory    int64   `json:"memory,omitempty" minimum:"0" doc:"Bytes, of all its processes together."`
+	Processes int64   `json:"processes,omitempty" minimum:"0" doc:"Processes and threads."`
+	CPU       float64 `json:"cpu,omitempty" minimum:"0" doc:"Cores."`
+	OpenFiles int64   `json:"open_files,omitempty" minimum:"0" doc:"Of each process."`
+	Disk      int64   `json:"disk,omitempty" minimum:"0" doc:"Bytes in its workspace, home and temporary directory."`
+	Output    int64   `json:"output,omitempty" minimum:"0" doc:"Bytes that it writes to its log."`
+}
+
+// Within are these limits, or the others where those are stricter.
+func (l Limits) Within(others Limits) Limits {
+	return Limits{
+		Memory: stricter(l.Memory, others.Memory), Processes: stricter(l.Processes, others.Processes), CPU: stricter(l.CPU, others.CPU),
+		OpenFiles: stricter(l.OpenFiles, others.OpenFiles), Disk: stricter(l.Disk, others.Disk), Output: stricter(l.Output, others.Output),
+	}
+}
+
+func stricter[T int64 | float64](a, b T) T {
+	if a == 0 || b == 0 {
+		return max(a, b)
+	}
+	return min(a, b)
+}
+
+// ProtocolIsolation names among the features of the protocol that an agent knows isolation and limits of a task, and that a
+// server knows the isolation of LeaseStart. A task that has one of them goes to no other agent.
+const ProtocolIsolation = "isolation"
 
 // ProtocolTask names among the features of the protocol that an agent knows image, outputs, shell and omitted of a task.
 // A task that has one of them goes to no other agent.
@@ -131,27 +162,6 @@ type HealthSpec struct {
 	Retries    int      `json:"retries,omitempty"`
 }
 
-// Limits bound what a task takes of its machine; 0 is no limit.
-type Limits struct {
-	Memory int64   `json:"memory,omitempty" doc:"Bytes."`
-	CPUs   float64 `json:"cpus,omitempty"`
-	Pids   int64   `json:"pids,omitempty" doc:"Processes and threads."`
-}
-
-// Or takes from others what is not limited.
-func (l Limits) Or(others Limits) Limits {
-	if l.Memory == 0 {
-		l.Memory = others.Memory
-	}
-	if l.CPUs == 0 {
-		l.CPUs = others.CPUs
-	}
-	if l.Pids == 0 {
-		l.Pids = others.Pids
-	}
-	return l
-}
-
 // StepSpec is a step of the plan.
 type StepSpec struct {
 	Name         string            `json:"name"`
@@ -187,8 +197,10 @@ type HeartbeatAnswer struct {
 
 // LeaseStart says that the work of a lease begins.
 type LeaseStart struct {
-	Epoch int          `json:"epoch"`
-	Steps []StepReport `json:"steps,omitempty"`
+	Epoch int `json:"epoch"`
+	// Only for servers that know ProtocolIsolation; others refuse it.
+	Isolation *int         `json:"isolation,omitempty" minimum:"0" maximum:"4" doc:"The level of isolation, S0 to S4, that the steps run with."`
+	Steps     []StepReport `json:"steps,omitempty"`
 }
 
 // StepReports says what became of steps.

@@ -155,7 +155,7 @@ func explain(err error) error {
 }
 
 func (b *Box) hostConfig() *container.HostConfig {
-	spec, limits := b.task.Spec, b.task.Limits.Or(b.engine.cfg.Limits)
+	spec, limits := b.task.Spec, b.task.Limits.Within(b.engine.cfg.Limits)
 	host := &container.HostConfig{
 		AutoRemove: true, LogConfig: container.LogConfig{Type: "none"},
 		Privileged: spec.Privileged,
@@ -186,9 +186,12 @@ func (b *Box) hostConfig() *container.HostConfig {
 
 // resources puts limits in the engine's words. There is no swap beside the memory.
 func resources(limits ours.Limits) container.Resources {
-	r := container.Resources{Memory: limits.Memory, MemorySwap: limits.Memory, NanoCPUs: int64(limits.CPUs * 1e9)}
-	if limits.Pids > 0 {
-		r.PidsLimit = &limits.Pids
+	r := container.Resources{Memory: limits.Memory, MemorySwap: limits.Memory, NanoCPUs: int64(limits.CPU * 1e9)}
+	if limits.Processes > 0 {
+		r.PidsLimit = &limits.Processes
+	}
+	if limits.OpenFiles > 0 {
+		r.Ulimits = []*container.Ulimit{{Name: "nofile", Soft: limits.OpenFiles, Hard: limits.OpenFiles}}
 	}
 	return r
 }

@@ -78,8 +78,8 @@ func addContainerFlags(flags *pflag.FlagSet, c *engine.Config) {
 	flags.StringVar(&c.Registries, "registry-config", "", "a config.json of Docker, a `file` with credentials of registries that images are pulled from")
 	flags.StringArrayVar(&c.Allow, "allow", nil, "a `power` that containers of projects with a grant for it may have: "+strings.Join(engine.Powers(), ", ")+"; may be repeated")
 	flags.Int64Var(&c.Limits.Memory, "container-memory", 0, "`bytes` of memory that a container may take, unless its task says less; no limit if absent")
-	flags.Float64Var(&c.Limits.CPUs, "container-cpus", 0, "how many `cores` a container may take; no limit if absent")
-	flags.Int64Var(&c.Limits.Pids, "container-pids", engine.DefaultPids, "how many processes and threads a container may have")
+	flags.Float64Var(&c.Limits.CPU, "container-cpus", 0, "how many `cores` a container may take; no limit if absent")
+	flags.Int64Var(&c.Limits.Processes, "container-pids", engine.DefaultPids, "how many processes and threads a container may have")
 }
 
 func (a *app) agentConfig(cmd *cobra.Command, f agentFlags) (agent.Config, error) {

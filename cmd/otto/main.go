@@ -11,12 +11,20 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ottoci/otto/agent"
+	"github.com/ottoci/otto/agent/isolation"
 )
 
 func main() {
 	// Before anything else: a keeper stands between an agent and each step, and must cost next to nothing.
-	if len(os.Args) > 1 && os.Args[1] == agent.KeeperCommand {
-		os.Exit(agent.Keeper(os.Args[2:]))
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case agent.KeeperCommand:
+			os.Exit(agent.Keeper(os.Args[2:]))
+		case isolation.RelayCommand:
+			os.Exit(isolation.Relay(os.Args[2:]))
+		case isolation.EscapeCommand:
+			os.Exit(isolation.Escape(os.Args[2:]))
+		}
 	}
 	a := &app{stdin: os.Stdin, stdout: &output{file: os.Stdout}, stderr: os.Stderr, env: readEnvironment(os.Environ())}
 	os.Exit(a.main(context.Background(), os.Args[1:]))

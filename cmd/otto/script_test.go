@@ -9,12 +9,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/ottoci/otto/agent"
+	"github.com/ottoci/otto/agent/isolation"
 	"github.com/ottoci/otto/db/local"
 	"github.com/ottoci/otto/migrations"
 )
@@ -25,7 +27,7 @@ var template string
 var update = flag.Bool("update", false, "write what commands print into the scripts")
 
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == agent.KeeperCommand { // run by its file, under another name
+	if len(os.Args) > 1 && slices.Contains([]string{agent.KeeperCommand, isolation.RelayCommand, isolation.EscapeCommand}, os.Args[1]) { // run by its file, under another name
 		main()
 	}
 	testscript.Main(suite{m}, map[string]func(){"otto": main})
