@@ -41,7 +41,7 @@ const maxChunkBytes = 1 << 20
 func settings(c db.Cluster) client.AgentSettings {
 	return client.AgentSettings{
 		LeaseTTLMS: c.LeaseTtl.Milliseconds(), HeartbeatMS: c.Heartbeat.Milliseconds(), GraceMS: c.Grace.Milliseconds(),
-		ChunkBytes: maxChunkBytes, Protocol: []string{"log-zstd", client.ProtocolCounting, client.ProtocolTask},
+		ChunkBytes: maxChunkBytes, Protocol: []string{"log-zstd", client.ProtocolCounting, client.ProtocolTask, client.ProtocolIsolation},
 	}
 }
 
@@ -52,11 +52,17 @@ const offerProtocol = "otto.protocol"
 func offersOf(offer client.AgentOffer) (json.RawMessage, error) {
 	offers := maps.Clone(offer.Offers)
 	delete(offers, offerProtocol)
-	if slices.Contains(offer.Protocol, client.ProtocolTask) {
+	known := []string{}
+	for _, feature := range []string{client.ProtocolTask, client.ProtocolIsolation} {
+		if slices.Contains(offer.Protocol, feature) {
+			known = append(known, feature)
+		}
+	}
+	if len(known) > 0 {
 		if offers == nil {
 			offers = map[string]any{}
 		}
-		offers[offerProtocol] = []string{client.ProtocolTask}
+		offers[offerProtocol] = known
 	}
 	if offers == nil {
 		return json.RawMessage("{}"), nil

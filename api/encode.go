@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"fmt"
 	"math"
 	"time"
 
@@ -49,10 +50,18 @@ func encodeStep(s db.Step) client.Step {
 func encodeAttempt(r db.AttemptsOfTaskRow) client.Attempt {
 	l := r.Lease
 	return client.Attempt{
-		Lease: l.ID.String(), Attempt: int(l.Epoch), Agent: r.Agent, EndReason: text(l.EndReason), ExitCode: exitCode(l.ExitCode),
+		Lease: l.ID.String(), Attempt: int(l.Epoch), Agent: r.Agent, EndReason: text(l.EndReason), Isolation: isolation(l.Isolation), ExitCode: exitCode(l.ExitCode),
 		GrantedAt: l.GrantedAt.UTC(), StartedAt: utc(l.StartedAt), EndedAt: utc(l.EndedAt),
 		LogBytes: l.LogBytes, LogLines: l.LogLines, LogComplete: l.LogDoneAt != nil, Steps: []client.Step{},
 	}
+}
+
+// isolation names a level.
+func isolation(level *int16) string {
+	if level == nil {
+		return ""
+	}
+	return fmt.Sprintf("S%d", *level)
 }
 
 func encodeAgent(a db.Agent, busy int32) client.Agent {
@@ -65,7 +74,7 @@ func encodeAgent(a db.Agent, busy int32) client.Agent {
 func encodeLeaseInfo(r db.LeasesActiveRow) client.LeaseInfo {
 	l := r.Lease
 	return client.LeaseInfo{
-		Lease: l.ID.String(), Run: l.RunID, Task: l.TaskID, Name: r.Name, Attempt: int(l.Epoch), Agent: r.Agent,
+		Lease: l.ID.String(), Run: l.RunID, Task: l.TaskID, Name: r.Name, Attempt: int(l.Epoch), Agent: r.Agent, Isolation: isolation(l.Isolation),
 		GrantedAt: l.GrantedAt.UTC(), StartedAt: utc(l.StartedAt), ExpiresAt: l.ExpiresAt.UTC(), AbortAt: utc(l.AbortAt),
 	}
 }

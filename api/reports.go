@@ -18,18 +18,19 @@ const maxBatch = 100
 
 // report is what an agent says of a lease, as otto.reports_take reads it.
 type report struct {
-	kind     string
-	wrong    error               // it cannot be taken
-	Lease    uuid.UUID           `json:"lease"`
-	Epoch    int                 `json:"epoch"`
-	Agent    int64               `json:"agent"`
-	Actor    string              `json:"actor"`
-	Outcome  *string             `json:"outcome,omitempty"`
-	ExitCode *int                `json:"exit_code,omitempty"`
-	Reason   *string             `json:"reason,omitempty"`
-	Steps    []client.StepReport `json:"steps"`
-	Log      *client.LogTotal    `json:"log,omitempty"`
-	Outputs  map[string]any      `json:"outputs,omitempty"`
+	kind      string
+	wrong     error               // it cannot be taken
+	Lease     uuid.UUID           `json:"lease"`
+	Epoch     int                 `json:"epoch"`
+	Agent     int64               `json:"agent"`
+	Actor     string              `json:"actor"`
+	Outcome   *string             `json:"outcome,omitempty"`
+	ExitCode  *int                `json:"exit_code,omitempty"`
+	Reason    *string             `json:"reason,omitempty"`
+	Steps     []client.StepReport `json:"steps"`
+	Isolation *int                `json:"isolation,omitempty"`
+	Log       *client.LogTotal    `json:"log,omitempty"`
+	Outputs   map[string]any      `json:"outputs,omitempty"`
 	*chunkRow
 }
 
@@ -131,7 +132,7 @@ func (a *API) takeReport(ctx context.Context, r report) (out taken, err error) {
 		})
 	} else {
 		task, err = a.agents.TaskStart(ctx, db.TaskStartParams{
-			Lease: r.Lease, Epoch: narrow(r.Epoch), Agent: r.Agent, Steps: steps, Actor: r.Actor,
+			Lease: r.Lease, Epoch: narrow(r.Epoch), Agent: r.Agent, Steps: steps, Actor: r.Actor, Isolation: exitCode32(r.Isolation),
 		})
 	}
 	out.state = encodeState(r.Lease, task)
@@ -150,7 +151,7 @@ func encoded[T any](v any, to func(json.RawMessage) (T, error)) (T, error) {
 
 // startOf and finishOf are an agent's words as reports.
 func startOf(who *principal, lease uuid.UUID, start client.LeaseStart) report {
-	return report{kind: reportStart, Lease: lease, Epoch: start.Epoch, Agent: who.agent, Actor: who.actor(), Steps: append([]client.StepReport{}, start.Steps...)}
+	return report{kind: reportStart, Lease: lease, Epoch: start.Epoch, Agent: who.agent, Actor: who.actor(), Steps: append([]client.StepReport{}, start.Steps...), Isolation: start.Isolation}
 }
 
 // logOf is a chunk as a report.

@@ -105,6 +105,7 @@ type Attempt struct {
 	Attempt     int        `json:"attempt"`
 	Agent       string     `json:"agent"`
 	EndReason   string     `json:"end_reason,omitempty"`
+	Isolation   string     `json:"isolation,omitempty" doc:"The level of isolation, S0 to S4, that it ran with, as its agent says."`
 	ExitCode    *int       `json:"exit_code,omitempty"`
 	GrantedAt   time.Time  `json:"granted_at"`
 	StartedAt   *time.Time `json:"started_at,omitempty"`
@@ -164,6 +165,7 @@ type LeaseInfo struct {
 	Name      string     `json:"name"`
 	Attempt   int        `json:"attempt"`
 	Agent     string     `json:"agent"`
+	Isolation string     `json:"isolation,omitempty" doc:"The level of isolation, S0 to S4, that it runs with, as its agent says."`
 	GrantedAt time.Time  `json:"granted_at"`
 	StartedAt *time.Time `json:"started_at,omitempty"`
 	ExpiresAt time.Time  `json:"expires_at"`

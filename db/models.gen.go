@@ -125,6 +125,7 @@ type Lease struct {
 	LogObject    *string
 	LogIndex     *int64
 	LogExpiredAt *time.Time
+	Isolation    *int16
 }
 
 type Orchestrator struct {

@@ -13,7 +13,7 @@ import (
 )
 
 const attemptsOfTask = `-- name: AttemptsOfTask :many
-select l.id, l.task_id, l.run_id, l.agent_id, l.epoch, l.granted_at, l.start_by, l.expires_at, l.started_at, l.deadline_at, l.abort_at, l.abort_level, l.abort_reason, l.ended_at, l.end_reason, l.exit_code, l.log_chunks, l.log_bytes, l.log_lines, l.log_want, l.log_total, l.log_sha256, l.log_done_at, l.log_object, l.log_index, l.log_expired_at, a.name as agent from leases l join agents a on a.id = l.agent_id where l.task_id = $1::bigint order by l.epoch
+select l.id, l.task_id, l.run_id, l.agent_id, l.epoch, l.granted_at, l.start_by, l.expires_at, l.started_at, l.deadline_at, l.abort_at, l.abort_level, l.abort_reason, l.ended_at, l.end_reason, l.exit_code, l.log_chunks, l.log_bytes, l.log_lines, l.log_want, l.log_total, l.log_sha256, l.log_done_at, l.log_object, l.log_index, l.log_expired_at, l.isolation, a.name as agent from leases l join agents a on a.id = l.agent_id where l.task_id = $1::bigint order by l.epoch
 `
 
 type AttemptsOfTaskRow struct {
@@ -58,6 +58,7 @@ func (q *Queries) AttemptsOfTask(ctx context.Context, task int64) ([]AttemptsOfT
 			&i.Lease.LogObject,
 			&i.Lease.LogIndex,
 			&i.Lease.LogExpiredAt,
+			&i.Lease.Isolation,
 			&i.Agent,
 		); err != nil {
 			return nil, err
@@ -803,7 +804,7 @@ func (q *Queries) TaskInterrupt(ctx context.Context, arg TaskInterruptParams) (T
 }
 
 const taskLease = `-- name: TaskLease :many
-select id, task_id, run_id, agent_id, epoch, granted_at, start_by, expires_at, started_at, deadline_at, abort_at, abort_level, abort_reason, ended_at, end_reason, exit_code, log_chunks, log_bytes, log_lines, log_want, log_total, log_sha256, log_done_at, log_object, log_index, log_expired_at from otto.task_lease($1::bigint[], $2::text)
+select id, task_id, run_id, agent_id, epoch, granted_at, start_by, expires_at, started_at, deadline_at, abort_at, abort_level, abort_reason, ended_at, end_reason, exit_code, log_chunks, log_bytes, log_lines, log_want, log_total, log_sha256, log_done_at, log_object, log_index, log_expired_at, isolation from otto.task_lease($1::bigint[], $2::text)
 `
 
 type TaskLeaseParams struct {
@@ -848,6 +849,7 @@ func (q *Queries) TaskLease(ctx context.Context, arg TaskLeaseParams) ([]Lease, 
 			&i.LogObject,
 			&i.LogIndex,
 			&i.LogExpiredAt,
+			&i.Isolation,
 		); err != nil {
 			return nil, err
 		}
@@ -966,15 +968,16 @@ func (q *Queries) TaskRelease(ctx context.Context, arg TaskReleaseParams) (Task,
 }
 
 const taskStart = `-- name: TaskStart :one
-select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at, needs_left, needed, undecided, decided, group_project, group_name, group_limit, on_conflict, award_id from otto.task_start($1::uuid, $2::int, $3::bigint, $4::jsonb, $5::text)
+select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at, needs_left, needed, undecided, decided, group_project, group_name, group_limit, on_conflict, award_id from otto.task_start($1::uuid, $2::int, $3::bigint, $4::jsonb, $5::text, $6::int)
 `
 
 type TaskStartParams struct {
-	Lease uuid.UUID
-	Epoch int32
-	Agent int64
-	Steps json.RawMessage
-	Actor string
+	Lease     uuid.UUID
+	Epoch     int32
+	Agent     int64
+	Steps     json.RawMessage
+	Actor     string
+	Isolation *int32
 }
 
 // TaskStart says that the work of a lease has begun.
@@ -985,6 +988,7 @@ func (q *Queries) TaskStart(ctx context.Context, arg TaskStartParams) (Task, err
 		arg.Agent,
 		arg.Steps,
 		arg.Actor,
+		arg.Isolation,
 	)
 	var i Task
 	err := row.Scan(

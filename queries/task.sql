@@ -11,7 +11,7 @@ select id::uuid as id, epoch::int as epoch, task_id::bigint as task_id, run_id::
 
 -- name: TaskStart :one
 -- TaskStart says that the work of a lease has begun.
-select * from otto.task_start(@lease::uuid, @epoch::int, @agent::bigint, @steps::jsonb, @actor::text);
+select * from otto.task_start(@lease::uuid, @epoch::int, @agent::bigint, @steps::jsonb, @actor::text, sqlc.narg('isolation')::int);
 
 -- name: StepReport :one
 -- StepReport takes over what the holder of a lease says of its steps.

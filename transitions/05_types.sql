@@ -23,7 +23,7 @@ create type otto.ending as (task_id bigint, outcome text, exit_code int, reason 
 create type otto.report as (
     lease uuid, epoch int, agent bigint, outcome text, exit_code int, reason text, steps jsonb, log jsonb, actor text,
     run_id bigint, stage_id bigint, task_id bigint, ordered boolean,  -- ordered: its end was ordered
-    outputs jsonb);
+    outputs jsonb, isolation smallint);
 
 -- final is a task that became final and that others need, or that was in a concurrency group. Fulfilled says that who needs it may run.
 create type otto.final as (task_id bigint, fulfilled boolean, actor text);

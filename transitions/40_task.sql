@@ -94,11 +94,12 @@ begin
 end $$;
 
 -- task_start: scheduled → running, by the holder of the lease. Repeating it changes nothing.
-create function otto.task_start(lease uuid, epoch int, agent bigint, steps jsonb, actor text)
+create function otto.task_start(lease uuid, epoch int, agent bigint, steps jsonb, actor text, isolation int default null)
 returns setof tasks language plpgsql security definer set search_path = public, otto, pg_temp as $$
 begin
     perform task_held(lease, epoch, agent, 'start');
-    return query select * from tasks_start(jsonb_build_array(jsonb_build_object('lease', lease, 'epoch', epoch, 'agent', agent, 'steps', steps, 'actor', actor)));
+    return query select * from tasks_start(jsonb_build_array(jsonb_build_object('lease', lease, 'epoch', epoch, 'agent', agent, 'steps', steps, 'actor', actor,
+        'isolation', isolation)));
     if not found then return query select * from task_held(lease, epoch, agent, 'start'); end if;
 end $$;
 
@@ -111,7 +112,7 @@ begin
     if cardinality(held) = 0 then return; end if;
     update tasks t set state = 'running', started_at = coalesce(t.started_at, clock())
       from unnest(held) h where t.id = h.task_id;  -- locked, in one of these states
-    update leases l set started_at = clock(), deadline_at = clock() + make_interval(secs => (p.spec ->> 'timeout_ms')::bigint / 1000.0) + interval '10 minutes'
+    update leases l set started_at = clock(), isolation = h.isolation, deadline_at = clock() + make_interval(secs => (p.spec ->> 'timeout_ms')::bigint / 1000.0) + interval '10 minutes'
       from unnest(held) h join tasks t on t.id = h.task_id join runs r on r.id = t.run_id
       join plan_tasks p on p.plan_digest = r.plan_digest and p.stage_index = t.stage_index and p.task_index = t.index
      where l.id = h.lease;
@@ -127,7 +128,7 @@ create function otto.reports_held(reports jsonb, states text[])
 returns otto.report[] language plpgsql as $$
 begin
     return array(
-        select row(l.id, l.epoch, l.agent_id, w.outcome, w.exit_code, w.reason, w.steps, w.log, w.actor, t.run_id, t.stage_id, t.id, l.abort_at is not null, w.outputs)::report
+        select row(l.id, l.epoch, l.agent_id, w.outcome, w.exit_code, w.reason, w.steps, w.log, w.actor, t.run_id, t.stage_id, t.id, l.abort_at is not null, w.outputs, w.isolation)::report
           from (select distinct on (p.lease) p.* from jsonb_populate_recordset(null::report, reports) p) w
           join leases l on l.id = w.lease and l.epoch = w.epoch and l.agent_id = w.agent
           join tasks t on t.id = l.task_id and t.lease_id = l.id

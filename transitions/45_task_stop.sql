@@ -17,7 +17,7 @@ begin
     -- In the order in which heartbeats lock them.
     perform from tasks t join leases l on l.task_id = t.id and l.ended_at is null
       where t.run_id = run and (stage is null or t.stage_id = stage) order by l.id for no key update of l;
-    cut := array(select row(l.id, l.epoch, l.agent_id, null, null, tasks_abort.reason, null, null, actor, t.run_id, t.stage_id, t.id, true, null)::report
+    cut := array(select row(l.id, l.epoch, l.agent_id, null, null, tasks_abort.reason, null, null, actor, t.run_id, t.stage_id, t.id, true, null, null)::report
                    from leases l join tasks t on t.id = l.task_id where l.task_id = any(stopped) and l.ended_at is null);
     news := steps_record(cut, true);
     perform leases_end(cut, 'aborted');
@@ -102,7 +102,7 @@ returns otto.new_event[] language plpgsql as $$
 declare cut report[];
 begin
     if t.lease_id is null then return awards_abort(array[t.id], actor); end if;
-    cut := array[row(t.lease_id, t.epoch, null, null, null, t.reason, null, log, actor, t.run_id, t.stage_id, t.id, true, null)::report];
+    cut := array[row(t.lease_id, t.epoch, null, null, null, t.reason, null, log, actor, t.run_id, t.stage_id, t.id, true, null, null)::report];
     perform leases_end(cut, why);
     return steps_record(cut, true);
 end $$;

@@ -9,7 +9,7 @@ declare t tasks;
 begin
     select * into t from task_held(lease, epoch, agent, 'report steps');
     if t.state <> 'running' then perform refuse_task(t.id, 'report steps'); end if;
-    perform emit(steps_record(array[row(lease, epoch, agent, null, null, null, steps, null, actor, t.run_id, t.stage_id, t.id, false, null)::report], false));
+    perform emit(steps_record(array[row(lease, epoch, agent, null, null, null, steps, null, actor, t.run_id, t.stage_id, t.id, false, null, null)::report], false));
     return next t;
 end $$;
 

@@ -45,16 +45,20 @@ begin
     return query select * from plans where digest = plan_store.digest;
 end $$;
 
--- task_requires adds to what a task requires that its agent understands it: an agent that does not know image, outputs, shell or
--- omitted would run another task than the plan says. Null where the spec has none of them. Internal.
+-- task_requires adds to what a task requires that its agent understands it: an agent that does not know image, outputs, shell,
+-- omitted, isolation or limits would run another task than the plan says. Null where the spec has none of them. Internal.
 create function otto.task_requires(spec json) returns jsonb language plpgsql immutable as $$
+declare requires jsonb := coalesce((spec -> 'requires')::jsonb, '{}');
 begin
+    if spec -> 'isolation' is not null or spec -> 'limits' is not null then
+        return requires || '{"otto.protocol": ["task-2", "isolation"]}'; -- who knows the second knows the first
+    end if;
     if spec -> 'image' is null and spec -> 'outputs' is null
        and not exists (select from json_array_elements(spec -> 'steps') s where s -> 'shell' is not null or s -> 'omitted' is not null)
        and not exists (select from json_array_elements(spec -> 'later') l where l ->> 'field' like '/steps/%/when') then
         return null;
     end if;
-    return coalesce((spec -> 'requires')::jsonb, '{}') || '{"otto.protocol": "task-2"}';
+    return requires || '{"otto.protocol": "task-2"}';
 end $$;
 
 -- plan_specs are the tasks of a plan, each at its place. Internal.

@@ -31,7 +31,7 @@ select p.name as project, t.group_name as name, count(*) filter (where t.state <
 
 create view otto_api.leases as
 select l.id as lease, l.task_id as task, l.run_id as run, t.name, l.epoch as attempt, a.name as agent, l.granted_at, l.started_at,
-       l.expires_at, l.expires_at - otto.clock() as time_left, l.abort_at, l.abort_reason
+       l.expires_at, l.expires_at - otto.clock() as time_left, l.abort_at, l.abort_reason, 'S' || l.isolation as isolation
   from leases l join tasks t on t.id = l.task_id join agents a on a.id = l.agent_id where l.ended_at is null;
 
 create view otto_api.agents as
