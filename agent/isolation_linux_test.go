@@ -60,7 +60,7 @@ func TestStepsWorkAtEveryLevel(t *testing.T) {
 			rec := s.give(spec)
 			result := s.finished(t, rec)
 			log := s.logOf(t, rec, result.Log)
-			want := fmt.Sprintf("%[1]s/home /tmp %[1]s/workspace %[1]s/workspace otto-task\n4\nkept\nin\ntmp\n", isolation.Home)
+			want := fmt.Sprintf("%[1]s/home %[1]s/tmp %[1]s/workspace %[1]s/workspace otto-task\n4\nkept\nin\ntmp\n", isolation.Home)
 			if got := text(log, "stdout"); got != want {
 				t.Errorf("got %q\nwant %q\n%s", got, want, text(log, "stderr"))
 			}
