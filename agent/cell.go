@@ -112,10 +112,23 @@ func (t *task) settle(ctx context.Context) error {
 	if err := os.Mkdir(t.path("home"), 0o700); err != nil {
 		return fmt.Errorf("cannot make the task's home: %w", err)
 	}
-	if user := t.cell.User(); user != nil {
-		return user.Furnish(t.path(""), "workspace", "tmp", "home")
+	user := t.cell.User()
+	if user == nil {
+		return nil
 	}
-	return nil
+	own := []string{"tmp", "home"}
+	if t.lease.Checkout == nil { // git works in no directory of somebody else: that one gets its owner afterwards
+		own = append(own, "workspace")
+	}
+	return user.Furnish(t.path(""), own...)
+}
+
+// give gives the task a directory that the agent has filled for it.
+func (t *task) give(part string) error {
+	if t.cell == nil || t.cell.User() == nil {
+		return nil
+	}
+	return t.cell.User().Give(t.path(part))
 }
 
 // unsettle ends the cell of a task whose work did not begin.

@@ -43,7 +43,10 @@ func (t *task) prepare(ctx context.Context, made <-chan error) (err error) {
 // fill puts the source into the workspace.
 func (t *task) fill(ctx context.Context) error {
 	if t.lease.Checkout != nil {
-		return t.checkout(ctx, *t.lease.Checkout)
+		if err := t.checkout(ctx, *t.lease.Checkout); err != nil {
+			return err
+		}
+		return t.give("workspace")
 	}
 	if t.lease.Source == nil {
 		return nil

@@ -45,5 +45,6 @@ func (*Occupied) Close() error                              { return nil }
 func (*Occupied) Environment() map[string]string            { return nil }
 func (*User) As(do func() error) error                      { return do() }
 func (*User) Furnish(string, ...string) error               { return errNotLinux }
+func (*User) Give(string) error                             { return errNotLinux }
 func (*User) Share(string) error                            { return errNotLinux }
 func (*Host) Doctor(context.Context) Report                 { return Report{} }

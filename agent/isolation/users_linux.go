@@ -3,6 +3,7 @@ package isolation
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -110,6 +111,22 @@ func (u *User) Furnish(dir string, own ...string) error {
 		return fmt.Errorf("give the task its directory: %w", err)
 	}
 	return os.Chmod(dir, 0o750)
+}
+
+// Give gives the user a directory with all that is in it. Nobody else may be at work there.
+func (u *User) Give(dir string) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return fmt.Errorf("give the task its files: %w", err)
+	}
+	defer root.Close()
+	err = fs.WalkDir(root.FS(), ".", func(name string, _ fs.DirEntry, err error) error {
+		return errors.Join(err, root.Lchown(name, u.ID, u.ID))
+	})
+	if err != nil {
+		return fmt.Errorf("give the task its files: %w", err)
+	}
+	return nil
 }
 
 // Share lets the user read a file of the agent's.
