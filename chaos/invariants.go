@@ -35,6 +35,8 @@ func always() []invariant {
 		{"logs have no gap", `select format('log of lease %s: %s chunks with %s bytes, %s with %s were acknowledged', l.id, count(c.seq), coalesce(sum(c.bytes), 0), l.log_chunks, l.log_bytes)
 			from leases l left join log_chunks c on c.lease_id = l.id where l.log_object is null group by l.id
 			having count(c.seq) <> l.log_chunks or coalesce(sum(c.bytes), 0) <> l.log_bytes or coalesce(max(c.seq), -1) <> l.log_chunks - 1`},
+		{"a group has room for those at work", `select format('%s tasks are at work in group %s of project %s, whose limit is %s', count(*), group_name, group_project, max(group_limit)) from tasks
+			where group_name is not null and state in ('ready', 'scheduled', 'provisioning', 'running') group by group_project, group_name having count(*) > max(group_limit)`},
 		{"objects count their logs", `select format('object %s counts %s logs, %s are in it', p.object, p.logs, count(l.id)) from log_packs p
 			left join leases l on l.log_object = p.object and l.log_expired_at is null group by p.object having count(l.id) <> p.logs`},
 		{"no log that is needed is deleted", `select format('object %s of lease %s is to be deleted', g.object, l.id) from objects_gone g join leases l on l.log_object = g.object where l.log_expired_at is null`},
@@ -53,6 +55,9 @@ func atTheEnd() []invariant {
 			where s.state <> 'skipped' and otto.severity(s.state) <> w.worst`},
 		invariant{"a run is the worst of its stages", `select format('run %s is %s, its stages come to %s', r.id, r.state, otto.state_of(max(otto.severity(s.state)))) from runs r join stages s on s.run_id = r.id
 			where r.plan_digest is not null group by r.id having otto.severity(r.state) <> max(otto.severity(s.state))`},
+		invariant{"nothing begins before what it needs", `select format('task %s was given to an agent before task %s, which it needs, had ended', t.id, n.id) from task_edges g join tasks n on n.id = g.need_id join tasks t on t.id = g.task_id
+			join lateral (select e.tx, e.id from events e where e.task_id = t.id and e.kind = 'task.scheduled' order by e.tx, e.id limit 1) b on true
+			join lateral (select e.tx, e.id from events e where e.task_id = n.id and e.kind = 'task.completed') c on true where (b.tx, b.id) < (c.tx, c.id)`},
 		invariant{"no lease is at work", `select format('lease %s of task %s has not ended', id, task_id) from leases where ended_at is null`},
 		invariant{"a task runs as often as its policy says", `select format('task %s: %s attempts began; %s retries and %s interrupts were counted', t.id, count(l.id), t.retries, t.interrupts) from tasks t join leases l on l.task_id = t.id
 			where l.started_at is not null group by t.id having count(l.id) > t.retries + t.interrupts + 1`},

@@ -24,7 +24,7 @@ type load struct {
 
 	mu       sync.Mutex
 	known    []int64          // runs that were acknowledged
-	acked    map[string]int64 // project, one for each submission → run
+	acked    map[int64]string // run → its project
 	reruns   map[int64]int    // run → how often its repetition was asked for
 	repeated map[int64]int64  // acknowledged repetition → of which run
 	aborted  int              // acknowledged aborts
@@ -36,10 +36,11 @@ const (
 	userPause  = 400 * time.Millisecond
 	userWaits  = 20 * time.Second // one request, with its repeats
 	loadAtOnce = 8
+	projects   = 3 // few, so that runs meet in their groups
 )
 
 func newLoad(f *fleet, seed uint64) *load {
-	return &load{f: f, seed: seed, acked: map[string]int64{}, reruns: map[int64]int{}, repeated: map[int64]int64{}}
+	return &load{f: f, seed: seed, acked: map[int64]string{}, reruns: map[int64]int{}, repeated: map[int64]int64{}}
 }
 
 // run goes on until ctx ends, and waits for what is under way: whoever was promised something must have heard it.
@@ -72,13 +73,13 @@ func (l *load) run(ctx context.Context) {
 	}
 }
 
-// submit starts a run, in a project of its own; so a second run of the same submission would show.
+// submit starts a run. No two submissions have the same Ottofile; so a second run of one would show.
 func (l *load) submit(ctx context.Context, r *rand.Rand, n uint64) {
 	if live, err := l.f.number(ctx, "select count(*) from runs where finished_at is null"); err != nil || live >= busy {
 		return
 	}
-	text := newOttofile(r, map[string]string{"CHAOS_EXECUTIONS": l.f.executions(), "CHAOS_MARK": l.f.mark})
-	create := client.RunCreate{Project: fmt.Sprint("chaos-", n)}
+	text := newOttofile(r, n, map[string]string{"CHAOS_EXECUTIONS": l.f.executions(), "CHAOS_MARK": l.f.mark})
+	create := client.RunCreate{Project: fmt.Sprint("chaos-", n%projects)}
 	if r.IntN(4) == 0 {
 		bundle := pack(text)
 		sum := sha256.Sum256(bundle)
@@ -100,7 +101,7 @@ func (l *load) submit(ctx context.Context, r *rand.Rand, n uint64) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.acked[create.Project] = run.Run
+	l.acked[run.Run] = create.Project
 	l.known = append(l.known, run.Run)
 }
 

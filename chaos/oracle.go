@@ -22,7 +22,7 @@ func judge(ctx context.Context, f *fleet, r *report, users *load) error {
 			return fmt.Errorf("the oracle could not look: %s", i.name)
 		}
 	}
-	for _, look := range []func(context.Context, *fleet, *report) error{count, judgeExecutions, judgeMachine, judgeHistory, judgeEvents, judgeLogs, judgeSecrets} {
+	for _, look := range []func(context.Context, *fleet, *report) error{count, judgeExecutions, judgeOmissions, judgeMachine, judgeHistory, judgeEvents, judgeLogs, judgeSecrets} {
 		if err := look(ctx, f, r); err != nil {
 			return err
 		}
@@ -160,7 +160,7 @@ func judgePromises(ctx context.Context, f *fleet, r *report, users *load) error 
 	if users.invalid != nil {
 		return fmt.Errorf("the load is wrong: %w", users.invalid)
 	}
-	for project, run := range users.acked {
+	for run, project := range users.acked {
 		n, err := f.number(ctx, "select count(*) from runs r join projects p on p.id = r.project_id where r.id = $1 and p.name = $2", run, project)
 		if err != nil {
 			return err
@@ -178,7 +178,7 @@ func judgePromises(ctx context.Context, f *fleet, r *report, users *load) error 
 			r.broken("what was acknowledged is kept", fmt.Sprintf("run %d, which repeats %d, is not there", run, of))
 		}
 	}
-	twice, err := texts(ctx, f, `select format('%s has %s runs', p.name, count(*)) from runs r join projects p on p.id = r.project_id where r.rerun_of is null group by p.name having count(*) > 1`)
+	twice, err := texts(ctx, f, `select format('runs %s are of one submission', string_agg(id::text, ', ')) from runs where rerun_of is null group by coalesce(source_digest, plan_digest) having count(*) > 1`)
 	for _, what := range twice {
 		r.broken("a request that is repeated does nothing twice", what)
 	}

@@ -4,14 +4,16 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 )
 
 // An Ottofile of the load. It is JSON, which is YAML too.
 type (
 	ottofile struct {
-		Name   string  `json:"name"`
-		Stages []stage `json:"stages"`
-		Always []stage `json:"always,omitempty"`
+		Name      string  `json:"name"`
+		Stages    []stage `json:"stages"`
+		OnFailure []stage `json:"on_failure,omitempty"`
+		Always    []stage `json:"always,omitempty"`
 	}
 	stage struct {
 		Stage  string `json:"stage"`
@@ -23,6 +25,10 @@ type (
 		Task         string            `json:"task"`
 		Env          map[string]string `json:"env"`
 		Steps        []step            `json:"steps"`
+		When         string            `json:"when,omitempty"`
+		Needs        []string          `json:"needs,omitempty"`
+		Outputs      []string          `json:"outputs,omitempty"`
+		Concurrency  *concurrency      `json:"concurrency,omitempty"`
 		AllowFailure bool              `json:"allow_failure,omitempty"`
 		Always       bool              `json:"always,omitempty"`
 		Retries      *retries          `json:"retries,omitempty"`
@@ -32,6 +38,12 @@ type (
 	step struct {
 		Name string `json:"name"`
 		Sh   string `json:"sh"`
+		When string `json:"when,omitempty"`
+	}
+	concurrency struct {
+		Group      string `json:"group"`
+		Limit      int    `json:"limit"`
+		OnConflict string `json:"on_conflict"`
 	}
 	retries struct {
 		Limit int      `json:"limit"`
@@ -63,14 +75,31 @@ var scripts = []string{
 // flaky fails in the first attempt.
 const flaky = "[ $OTTO_ATTEMPT -ge 2 ]"
 
-// newOttofile makes a pipeline from the seed of a submission. Most of it succeeds, or nothing would get far.
-func newOttofile(r *rand.Rand, env map[string]string) string {
-	o := ottofile{Name: fmt.Sprint("chaos-", r.IntN(1000))}
+// writer makes an Ottofile, and knows what its tasks are so far.
+type writer struct {
+	r         *rand.Rand
+	env       map[string]string
+	before    []string        // tasks of stages before
+	here      []string        // tasks before in the same stage
+	producers map[string]bool // of them, those that have an output
+	last      bool            // the stages after the others have begun
+	waits     bool            // the stage waits for all before: its tasks need nothing else
+}
+
+// newOttofile makes a pipeline from the seed of a submission, which n names. Most of it succeeds, or nothing would get far.
+func newOttofile(r *rand.Rand, n uint64, env map[string]string) string {
+	w := &writer{r: r, env: env, producers: map[string]bool{}}
+	o := ottofile{Name: fmt.Sprint("chaos-", n)} // so no two submissions have the same text
 	for s := range 1 + r.IntN(3) {
-		o.Stages = append(o.Stages, newStage(r, fmt.Sprint("s", s), env))
+		o.Stages = append(o.Stages, w.stage(fmt.Sprint("s", s)))
 	}
 	if r.IntN(3) == 0 {
-		o.Always = []stage{newStage(r, "z", env)}
+		w.last = true
+		o.OnFailure = []stage{w.stage("f")}
+	}
+	if r.IntN(3) == 0 {
+		w.last = true
+		o.Always = []stage{w.stage("z")}
 	}
 	text, err := json.Marshal(o)
 	if err != nil {
@@ -79,16 +108,19 @@ func newOttofile(r *rand.Rand, env map[string]string) string {
 	return string(text)
 }
 
-func newStage(r *rand.Rand, name string, env map[string]string) stage {
-	s := stage{Stage: name, Mode: pick(r, "linear", "parallel", "fanout"), Always: r.IntN(8) == 0}
-	for t := range 1 + r.IntN(4) {
-		s.Tasks = append(s.Tasks, newTask(r, fmt.Sprintf("%s-%d", name, t), env))
+func (w *writer) stage(name string) stage {
+	s := stage{Stage: name, Mode: pick(w.r, "linear", "parallel", "fanout"), Always: w.r.IntN(8) == 0 && !w.last}
+	w.waits = s.Always || w.last
+	for t := range 1 + w.r.IntN(4) {
+		s.Tasks = append(s.Tasks, w.task(fmt.Sprintf("%s-%d", name, t)))
 	}
+	w.before, w.here = append(w.before, w.here...), nil
 	return s
 }
 
-func newTask(r *rand.Rand, name string, env map[string]string) task {
-	t := task{Task: name, Env: env, AllowFailure: r.IntN(5) == 0, Always: r.IntN(8) == 0, OnLost: pick(r, "retry", "retry", "fail"), Timeout: "30s"}
+func (w *writer) task(name string) task {
+	r := w.r
+	t := task{Task: name, Env: w.env, AllowFailure: r.IntN(5) == 0, Always: r.IntN(8) == 0, OnLost: pick(r, "retry", "retry", "fail"), Timeout: "30s"}
 	if r.IntN(3) == 0 {
 		t.Retries = &retries{Limit: 1 + r.IntN(2), On: []string{"failed", "timeout", "lost"}, Delay: pick(r, "1ms", "200ms", "1s")}
 		t.Steps = append(t.Steps, step{Name: "flaky", Sh: note + flaky})
@@ -100,7 +132,61 @@ func newTask(r *rand.Rand, name string, env map[string]string) task {
 		}
 		t.Steps = append(t.Steps, step{Name: fmt.Sprint("step-", s), Sh: note + fmt.Sprintf(pick(r, scripts...), code)})
 	}
+	w.place(&t)
+	w.condition(&t)
+	if r.IntN(3) == 0 {
+		t.Outputs = []string{output}
+		t.Steps = append(t.Steps, step{Name: "tells", Sh: note + fmt.Sprintf("echo %s=%s >> \"$OTTO_OUTPUT\"", output, pick(r, goes, goes, "no"))})
+		w.producers[name] = true
+	}
+	w.here = append(w.here, name)
 	return t
+}
+
+// place says what a task waits for, besides the stages before: others of the run, or those at work in its group, of any run.
+func (w *writer) place(t *task) {
+	if all := append(slices.Clone(w.before), w.here...); len(all) > 0 && !w.waits && w.r.IntN(4) == 0 {
+		for range 1 + w.r.IntN(2) {
+			if need := pick(w.r, all...); !slices.Contains(t.Needs, need) {
+				t.Needs = append(t.Needs, need)
+			}
+		}
+	}
+	if w.r.IntN(4) == 0 {
+		limit := 1 + w.r.IntN(2)
+		t.Concurrency = &concurrency{fmt.Sprint("of-", limit), limit, pick(w.r, "wait", "wait", "wait", "skip", "abort_older")}
+	}
+}
+
+const (
+	output = "verdict" // of tasks that have one
+	goes   = "go"      // what it must be, for those that ask
+)
+
+// condition makes a task, or its first step, depend on what a task before says, or leaves it out from the beginning.
+func (w *writer) condition(t *task) {
+	asked := w.before
+	if t.Needs != nil { // outputs come from what a task needs
+		asked = t.Needs
+	}
+	asked = slices.DeleteFunc(slices.Clone(asked), func(name string) bool { return !w.producers[name] })
+	when := "false"
+	if len(asked) > 0 {
+		when = late(pick(w.r, asked...))
+	}
+	switch kind := w.r.IntN(24); {
+	case kind == 0:
+		t.When = "false"
+	case kind < 6 && when != "false":
+		t.When = when
+	case kind < 9 && len(t.Steps) > 1:
+		t.Steps[0].When = when
+	}
+}
+
+// late is a condition on the output of a task, which that may not have: it may be skipped.
+func late(task string) string {
+	return fmt.Sprintf(`outputs[?%q].?%s.orValue("none") == %q`, task, output, goes)
 }
 
 func pick[T any](r *rand.Rand, from ...T) T { return from[r.IntN(len(from))] }

@@ -12,20 +12,21 @@ import (
 
 // report is the verdict and what it rests on.
 type report struct {
-	Passed   bool           `json:"passed"`
-	Seed     uint64         `json:"seed"`
-	Safety   time.Duration  `json:"safety_ns"`
-	Liveness time.Duration  `json:"liveness_ns"` // from the end of the faults until everything was finished
-	Looks    int            `json:"looks"`       // at all invariants, while faults were on
-	Counts   counts         `json:"counts"`
-	Runs     map[string]int `json:"runs"`               // by state
-	Attempts map[string]int `json:"attempts"`           // by how they ended
-	Done     map[string]int `json:"faults"`             // by kind
-	Faults   []fault        `json:"fault_list"`         // in the order of their beginning
-	LeftOut  string         `json:"left_out,omitempty"` // faults that this machine does not allow, and why
-	Broken   []breach       `json:"broken"`
-	Repeat   string         `json:"repeat"` // the shortest command that does it again
-	Dir      string         `json:"dir,omitempty"`
+	Passed    bool           `json:"passed"`
+	Seed      uint64         `json:"seed"`
+	Safety    time.Duration  `json:"safety_ns"`
+	Liveness  time.Duration  `json:"liveness_ns"` // from the end of the faults until everything was finished
+	Looks     int            `json:"looks"`       // at all invariants, while faults were on
+	Counts    counts         `json:"counts"`
+	Runs      map[string]int `json:"runs"`               // by state
+	Attempts  map[string]int `json:"attempts"`           // by how they ended
+	Omissions map[string]int `json:"omissions"`          // tasks that did not run, by why
+	Done      map[string]int `json:"faults"`             // by kind
+	Faults    []fault        `json:"fault_list"`         // in the order of their beginning
+	LeftOut   string         `json:"left_out,omitempty"` // faults that this machine does not allow, and why
+	Broken    []breach       `json:"broken"`
+	Repeat    string         `json:"repeat"` // the shortest command that does it again
+	Dir       string         `json:"dir,omitempty"`
 
 	cfg   config
 	began time.Time
@@ -132,6 +133,9 @@ func (r *report) text() string {
 		line("left out", "%s", strings.Join(strings.Fields(r.LeftOut), " "))
 	}
 	line("load", "%d runs (%s), %d tasks, %d attempts (%s), %d steps executed", c.Runs, list(r.Runs), c.Tasks, c.Attempts, list(r.Attempts), c.Executions)
+	if len(r.Omissions) > 0 {
+		line("omitted", "%d tasks: %s", sum(r.Omissions), list(r.Omissions))
+	}
 	line("traffic", "%d requests, %d of them sent twice, %d late, %d lost; %d process starts", c.Requests, c.Duplicated, c.Delayed, c.Lost, c.Starts)
 	line("judged", "%d looks at %d invariants under faults, %d events replayed, %d lease operations linearised, %.1f MB of logs compared (%d cut short by the death of their agent)",
 		r.Looks, len(always()), c.Events, c.Operations, float64(c.LogBytes)/1e6, c.Truncated)
