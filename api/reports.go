@@ -267,9 +267,18 @@ func (a *API) reportsIn(ctx context.Context, in client.LeaseReports) ([]report, 
 // answersTo says what became of each report.
 func (a *API) answersTo(ctx context.Context, in []report, out []outcome[taken]) client.LeaseReportsAnswer {
 	answer := client.LeaseReportsAnswer{Starts: []client.LeaseResult{}, Logs: []client.LeaseLogResult{}, Finishes: []client.LeaseResult{}}
+	ended := map[uuid.UUID]client.LeaseState{}
+	for i, o := range out {
+		if in[i].kind == reportFinish && o.err == nil {
+			ended[in[i].Lease] = o.value.state
+		}
+	}
 	transitions := map[string]string{reportStart: "task_start", reportLog: "log_append", reportFinish: "task_finish"}
 	for i, o := range out {
 		var problem *client.Error
+		if state, over := ended[in[i].Lease]; over && in[i].kind == reportStart && o.err != nil {
+			o.value.state, o.err = state, nil // the request was sent before: its result has ended the lease meanwhile
+		}
 		if o.err != nil {
 			problem = (*client.Error)(a.problem(ctx, o.err))
 			o.value.state.ID = in[i].Lease.String()
