@@ -363,10 +363,12 @@ func (o *Orchestrator) stopIdle() {
 	}
 }
 
-// leave says goodbye, and ends all agents: they drain until hurry ends, then they are killed.
+// leave gives back what it has won and cannot start any more, says goodbye, and ends all agents: they drain until hurry ends, then they are
+// killed.
 func (o *Orchestrator) leave(hurry context.Context) {
 	ctx, cancel := context.WithTimeout(context.Background(), farewell)
 	defer cancel()
+	o.giveBackAll(ctx)
 	if err := o.cfg.Client.OrchestratorBye(ctx); err != nil {
 		o.log.WarnContext(ctx, "goodbye was not heard", "error", err)
 	}
@@ -384,6 +386,27 @@ func (o *Orchestrator) leave(hurry context.Context) {
 		})
 	}
 	wg.Wait()
+}
+
+// giveBackAll gives back all awards whose agents have not come, and stops what was started for them.
+func (o *Orchestrator) giveBackAll(ctx context.Context) {
+	d, err := o.cfg.Client.OrchestratorDemand(ctx, client.DemandOptions{})
+	if err != nil {
+		o.log.WarnContext(ctx, "awards were not given back", "error", err)
+		return
+	}
+	for _, w := range d.Awards {
+		err := o.cfg.Client.AwardReturn(ctx, w.Award, client.AwardReturn{Reason: "the orchestrator ends"})
+		if err != nil { // mostly because the agent has just come: it may end its task
+			o.log.InfoContext(ctx, "award was not given back", "award", w.Award, "error", err)
+			continue
+		}
+		for _, r := range o.living {
+			if r.Award() == w.Award {
+				r.Kill()
+			}
+		}
+	}
 }
 
 // shorten keeps a reason within what the API takes.

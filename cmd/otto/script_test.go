@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && slices.Contains([]string{agent.KeeperCommand, isolation.RelayCommand, isolation.EscapeCommand}, os.Args[1]) { // run by its file, under another name
 		main()
 	}
-	testscript.Main(suite{m}, map[string]func(){"otto": main})
+	testscript.Main(suite{m}, map[string]func(){"otto": main, "badorchestrator": badOrchestrator})
 }
 
 // suite makes the template before the tests run.
