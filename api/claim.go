@@ -7,7 +7,6 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
-	"strings"
 
 	"github.com/ottoci/otto/client"
 	"github.com/ottoci/otto/db"
@@ -18,7 +17,7 @@ const fewKinds = 3
 
 // groups puts agents with room together that can take the same tasks. Those that offer the same can; of agents that each offer
 // something of their own, such as a host's name, those that do not differ in what the tasks require. Who can take none of the
-// tasks is in no group, unless there are more tasks than those that were looked at.
+// tasks is in no group.
 func (d *dispatcher) groups(ctx context.Context, agents []db.AgentsWaitingRow, free map[int64]int) ([][]db.AgentsWaitingRow, error) {
 	able, kinds := map[int64]db.AgentsWaitingRow{}, map[int64][]db.AgentsWaitingRow{}
 	for _, a := range agents {
@@ -33,19 +32,20 @@ func (d *dispatcher) groups(ctx context.Context, agents []db.AgentsWaitingRow, f
 	if err != nil {
 		return nil, fmt.Errorf("group waiting agents: %w", err)
 	}
-	alike := map[string][]db.AgentsWaitingRow{}
-	for _, row := range rows {
-		for _, id := range row.Agents {
-			if row.More || strings.Contains(row.Fits, "1") {
-				alike[row.Fits] = append(alike[row.Fits], able[id])
-			}
+	alike := make([][]db.AgentsWaitingRow, 0, len(rows))
+	for _, ids := range rows {
+		group := make([]db.AgentsWaitingRow, 0, len(ids))
+		for _, id := range ids {
+			group = append(group, able[id])
 		}
+		alike = append(alike, group)
 	}
-	return slices.Collect(maps.Values(alike)), nil
+	return alike, nil
 }
 
-// claim takes tasks for agents that can take the same, in one call for all, and again while it gets as many as it asked for.
-// A slot is an agent's id; the slots go round, so that tasks spread over agents before any gets a second one.
+// claim takes tasks for agents that can take the same, in one call for all, and again while it gets as many as it asked for, or some of
+// what it got reserves a part of an agent: then others may still have room for what is smaller. A slot is an agent's id; the slots go
+// round, so that tasks spread over agents before any gets a second one.
 func (d *dispatcher) claim(ctx context.Context, group []db.AgentsWaitingRow, turn int) error {
 	leastBusyFirst(group)
 	for full := true; full; {
@@ -59,7 +59,7 @@ func (d *dispatcher) claim(ctx context.Context, group []db.AgentsWaitingRow, tur
 			return fmt.Errorf("claim tasks: %w", err)
 		}
 		d.api.metrics.claims.Inc()
-		full = len(leases) == len(wanted)
+		full = len(leases) == len(wanted) || slices.ContainsFunc(leases, func(l db.TaskGrantRow) bool { return l.Reserves })
 		d.hand(ctx, leases, look{turn, !full})
 	}
 	return nil

@@ -178,6 +178,7 @@ type runRequest struct {
 	Actor    string          `json:"actor"`
 	Event    json.RawMessage `json:"event,omitempty"`
 	Params   json.RawMessage `json:"params,omitempty"`
+	Priority *int32          `json:"priority,omitempty"`
 
 	Repository *string `json:"repository,omitempty"`
 	Ref        *string `json:"ref,omitempty"`

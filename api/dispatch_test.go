@@ -357,12 +357,12 @@ func TestDispatcherClaimsForAllAlike(t *testing.T) {
 	n := unstarted(t)
 	var waiters []*waiter
 	for i := range 24 {
-		offers := map[string]any{"hostname": fmt.Sprint("host", i), "os": []string{"linux", "darwin"}[i%2], "cores": 1 + i%4}
+		offers := map[string]any{"hostname": fmt.Sprint("host", i), "os": []string{"linux", "darwin"}[i%2], "level": 1 + i%4}
 		_, enrolled := n.enrol(client.AgentOffer{Name: fmt.Sprint("a", i), Capacity: 2, Offers: offers})
 		waiters = append(waiters, n.await(enrolled.Agent.Agent, client.LeaseRequest{Free: 2}))
 	}
 	task := "      - {task: %s, requires: {%s}, steps: [{sh: 'true'}]}\n"
-	n.run("stages:\n  - parallel:\n" + fmt.Sprintf(task, "a", "os: linux, cores: 3") + fmt.Sprintf(task, "b", "os: linux, cores: 3") +
+	n.run("stages:\n  - parallel:\n" + fmt.Sprintf(task, "a", "os: linux, level: 3") + fmt.Sprintf(task, "b", "os: linux, level: 3") +
 		fmt.Sprintf(task, "c", "hostname: host5") + fmt.Sprintf(task, "d", "os: plan9"))
 	if err := n.api.dispatch.round(t.Context(), true); err != nil {
 		t.Fatal(err)

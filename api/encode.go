@@ -18,7 +18,7 @@ func encodeRun(r db.Run, project, name string) client.Run {
 	return client.Run{
 		Run: r.ID, ID: r.Uuid.String(), Project: project, Name: name,
 		State: r.State, Reason: text(r.Reason), Warnings: r.Warnings,
-		Source: text(r.SourceDigest), Repository: text(r.Repository), Ref: text(r.Ref), Commit: text(r.CommitSha), Plan: text(r.PlanDigest), RerunOf: number(r.RerunOf),
+		Source: text(r.SourceDigest), Repository: text(r.Repository), Ref: text(r.Ref), Commit: text(r.CommitSha), Plan: text(r.PlanDigest), RerunOf: number(r.RerunOf), Priority: int(r.Priority),
 		CreatedBy: r.CreatedBy, CreatedAt: r.CreatedAt.UTC(), StartedAt: utc(r.StartedAt), FinishedAt: utc(r.FinishedAt),
 		Diagnostics: decodeTo[[]client.Diagnostic](r.Diagnostics),
 	}

@@ -83,6 +83,10 @@ func (a *API) runCreate(ctx context.Context, in *struct {
 		Project: project, Source: optional(in.Body.Source), Ottofile: optional(in.Body.Ottofile), Plan: optional(in.Body.Plan),
 		Actor: caller(ctx).actor(), Repository: optional(in.Body.Repository), Ref: optional(in.Body.Ref), Commit: optional(in.Body.Commit),
 	}
+	if in.Body.Priority != 0 {
+		priority := narrow(in.Body.Priority)
+		params.Priority = &priority
+	}
 	var err error
 	if params.Event, params.Params, err = factsIn(in.Body.Event, in.Body.Params); err != nil {
 		return nil, err

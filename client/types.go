@@ -44,6 +44,7 @@ type Run struct {
 	Commit      string       `json:"commit,omitempty" doc:"The commit that they check out."`
 	Plan        string       `json:"plan,omitempty" doc:"Digest of the plan."`
 	RerunOf     int64        `json:"rerun_of,omitempty"`
+	Priority    int          `json:"priority,omitempty" doc:"Minutes of waiting that its tasks are ahead of the project's others."`
 	CreatedBy   string       `json:"created_by"`
 	CreatedAt   time.Time    `json:"created_at"`
 	StartedAt   *time.Time   `json:"started_at,omitempty"`
@@ -252,6 +253,8 @@ type RunCreate struct {
 
 	Event  *SourceEvent   `json:"event,omitempty" doc:"What asks for the run; absent: a person, by hand. A run is kept even if the event starts nothing: it is skipped, with the reason."`
 	Params map[string]any `json:"params,omitempty" doc:"Parameters by name, 64 KiB at most. Texts are read by the type of their declaration."`
+
+	Priority int `json:"priority,omitempty" minimum:"-100" maximum:"100" doc:"Its tasks come before those of the project's other runs as if they had waited so many minutes longer."`
 }
 
 // RunAbort says why.

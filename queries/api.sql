@@ -17,7 +17,7 @@ select (exists (select from tasks t where t.state = 'ready') or exists (select f
 -- AgentsWaiting is what the dispatcher must know of the agents that ask for work: how much room each has, whether there are orders
 -- about its leases, or grants that it has not started, and whether any task is ready at all. Agents of one kind offer the same.
 -- Those for whom there is nothing are left out.
-select a.id, jsonb_hash_extended(a.offers, 0)::bigint as kind, (case when a.state = 'online' then a.capacity - l.held else 0 end)::int as room,
+select a.id, jsonb_hash_extended(a.offers, hashtextextended(a.pool, 0))::bigint as kind, (case when a.state = 'online' then a.capacity - l.held else 0 end)::int as room,
        l.ordered, l.unstarted, w.work
   from (select exists (select from tasks t where t.state = 'ready' and t.ready_at <= otto.clock())::boolean as work) w,
        agents a,
@@ -27,23 +27,8 @@ select a.id, jsonb_hash_extended(a.offers, 0)::bigint as kind, (case when a.stat
  where a.id = any(@agents::bigint[]) and (w.work or l.ordered or l.unstarted) order by a.id;
 
 -- name: AgentsAlike :many
--- AgentsAlike groups agents by which of the first tasks that are ready they can take (1 or 0 for each kind of requirement), so
--- that agents that differ in what nobody requires, such as their host's name, are asked for together. There may be more tasks
--- than it has looked at.
-with ahead as materialized (
-    select t.requires from tasks t where t.state = 'ready' and t.ready_at <= otto.clock() order by t.priority desc, t.ready_at, t.id limit 500
-), kinds as materialized (
-    select distinct requires from ahead
-), words as materialized (
-    select coalesce(array_agg(distinct w.word), '{}') as list from kinds k, jsonb_object_keys(k.requires) w(word)
-), said as materialized (
-    select a.id, (select coalesce(jsonb_object_agg(w.word, a.offers -> w.word), '{}') from unnest(words.list) w(word) where a.offers ? w.word) as offers
-      from agents a, words where a.id = any(@agents::bigint[])
-)
-select array_agg(s.id)::bigint[] as agents,
-       coalesce((select string_agg(otto.fits(k.requires, s.offers)::int::text, '' order by k.requires) from kinds k), '')::text as fits,
-       ((select count(*) from ahead) = 500)::boolean as more
-  from said s group by s.offers;
+-- AgentsAlike groups agents that can take the same of the tasks that are ready; those that can take none are left out.
+select agents::bigint[] as agents from otto.agents_alike(@agents::bigint[]);
 
 -- name: LeasesUnstarted :many
 -- LeasesUnstarted lists what the agents were granted and have not begun. Settled are those granted a while ago: their

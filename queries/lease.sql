@@ -2,7 +2,8 @@
 -- LeaseGrants reads what an agent must know of leases it was granted.
 select id::uuid as id, epoch::int as epoch, task_id::bigint as task_id, run_id::bigint as run_id, agent_id::bigint as agent_id, run_uuid::uuid as run_uuid,
        project::text as project, stage::text as stage, spec::json as spec, decided::jsonb as decided, source_digest::text as source_digest, source_bytes::bigint as source_bytes,
-       repository::text as repository, ref::text as ref, commit_sha::text as commit_sha
+       repository::text as repository, ref::text as ref, commit_sha::text as commit_sha,
+       project_id::bigint as project_id, reserves::boolean as reserves
   from otto.lease_grants(@leases::uuid[]);
 
 -- name: LeasesRenew :many

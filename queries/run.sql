@@ -1,7 +1,7 @@
 -- name: RunCreate :one
 -- RunCreate starts a run: at once with a stored plan, else after a job has planned its source.
 select * from otto.run_create(@project::text, sqlc.narg('source')::text, sqlc.narg('ottofile')::text, sqlc.narg('plan')::text, null, @actor::text,
-                               sqlc.narg('event')::jsonb, sqlc.narg('params')::jsonb,
+                               sqlc.narg('event')::jsonb, sqlc.narg('params')::jsonb, sqlc.narg('priority')::int,
                                sqlc.narg('repository')::text, sqlc.narg('ref')::text, sqlc.narg('commit')::text);
 
 -- name: RunsCreate :many

@@ -1,13 +1,14 @@
 -- name: TaskLease :many
 -- TaskLease grants ready tasks to agents: one for each slot, a slot being an agent's id. All offer the same.
-select * from otto.task_lease(@slots::bigint[], @actor::text);
+select * from otto.task_lease(@slots::bigint[], @actor::text, @warm::bigint[]);
 
 -- name: TaskGrant :many
 -- TaskGrant is TaskLease, and reads what the agents must know of their leases: an agent waits for both.
 select id::uuid as id, epoch::int as epoch, task_id::bigint as task_id, run_id::bigint as run_id, agent_id::bigint as agent_id, run_uuid::uuid as run_uuid,
        project::text as project, stage::text as stage, spec::json as spec, decided::jsonb as decided, source_digest::text as source_digest, source_bytes::bigint as source_bytes,
-       repository::text as repository, ref::text as ref, commit_sha::text as commit_sha
-  from otto.lease_grants(array(select l.id from otto.task_lease(@slots::bigint[], @actor::text) l));
+       repository::text as repository, ref::text as ref, commit_sha::text as commit_sha,
+       project_id::bigint as project_id, reserves::boolean as reserves
+  from otto.lease_grants(array(select l.id from otto.task_lease(@slots::bigint[], @actor::text, @warm::bigint[]) l));
 
 -- name: TaskStart :one
 -- TaskStart says that the work of a lease has begun.

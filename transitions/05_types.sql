@@ -7,7 +7,7 @@ create type otto.new_event as (kind text, ends boolean, actor text, run_id bigin
 create type otto.act as (id bigint, actor text);
 
 -- run_request is what somebody asks a run to be.
-create type otto.run_request as (project text, source text, ottofile text, plan text, rerun_of bigint, actor text, event jsonb, params jsonb,
+create type otto.run_request as (project text, source text, ottofile text, plan text, rerun_of bigint, actor text, event jsonb, params jsonb, priority int,
                               repository text, ref text, commit text);
 
 -- crossing is where a run stands between two stages: whether it goes on, and the next stage that has a task to run, if any.
@@ -33,3 +33,15 @@ create type otto.concurrency as (project bigint, name text, actor text);
 
 -- admission is what came of letting tasks into their groups, and the groups in which that was not possible now.
 create type otto.admission as (news otto.new_event[], late otto.concurrency[]);
+
+-- queue is tasks of a project that are ready and require the same, in one pool: how many of them are to be handed out.
+create type otto.queue as (project bigint, kind bigint, requires jsonb, tasks int);
+
+-- room is what an agent has left; null: it does not say how much it has.
+create type otto.room as (agent bigint, slots int, cores numeric, memory numeric);
+
+-- pick is a task that is to be handed out.
+create type otto.pick as (task bigint, project bigint, requires jsonb);
+
+-- place is a task and the agent that gets it. Warm: the agent has worked for its project before.
+create type otto.place as (task bigint, agent bigint, warm boolean);

@@ -1,12 +1,12 @@
 -- The transitions of a run.
 
 -- run_create: – → pending. With a plan the run starts at once, or is skipped if the plan says so; else a job plans it from its source.
-create function otto.run_create(project text, source text, ottofile text, plan text, rerun_of bigint, actor text, event jsonb default null, params jsonb default null,
+create function otto.run_create(project text, source text, ottofile text, plan text, rerun_of bigint, actor text, event jsonb default null, params jsonb default null, priority int default null,
                                 repository text default null, ref text default null, commit text default null)
 returns setof runs language plpgsql security definer set search_path = public, otto, pg_temp as $$
 begin
     return query select * from runs_create(jsonb_build_array(jsonb_build_object(
-        'project', project, 'source', source, 'ottofile', ottofile, 'plan', plan, 'rerun_of', rerun_of, 'actor', actor, 'event', event, 'params', params,
+        'project', project, 'source', source, 'ottofile', ottofile, 'plan', plan, 'rerun_of', rerun_of, 'actor', actor, 'event', event, 'params', params, 'priority', priority,
         'repository', repository, 'ref', ref, 'commit', commit)));
 end $$;
 
@@ -21,11 +21,11 @@ begin
      where not exists (select from projects p where p.name = w.project) group by w.project order by w.project
     on conflict (name) do nothing;
     with r as (
-        insert into runs (project_id, state, reason, source_digest, ottofile, plan_digest, rerun_of, created_by, created_at, started_at, finished_at, repository, ref, commit_sha)
-        select p.id, case when w.plan is null then 'pending' when l.rules ? 'skips' then 'skipped' else 'running' end, l.rules ->> 'skips',
+        insert into runs (project_id, priority, state, reason, source_digest, ottofile, plan_digest, rerun_of, created_by, created_at, started_at, finished_at, repository, ref, commit_sha)
+        select p.id, coalesce(w.priority, 0), case when w.plan is null then 'pending' when l.rules ? 'skips' then 'skipped' else 'running' end, l.rules ->> 'skips',
                w.source, w.ottofile, w.plan, w.rerun_of, w.actor, clock(),
                case when w.plan is not null and l.rules -> 'skips' is null then clock() end, case when l.rules ? 'skips' then clock() end, w.repository, w.ref, w.commit
-          from unnest(wanted) with ordinality w(project, source, ottofile, plan, rerun_of, actor, event, params, repository, ref, commit, place)
+          from unnest(wanted) with ordinality w(project, source, ottofile, plan, rerun_of, actor, event, params, priority, repository, ref, commit, place)
           join projects p on p.name = w.project left join plans l on l.digest = w.plan order by w.place
         returning *, runs as self
     )
@@ -38,7 +38,7 @@ begin
       from r join projects p on p.id = r.project_id;
     if requests @? '$[*].* ? (@.type() == "object")' then
         insert into run_facts (run_id, event, params)
-        select made[w.place], w.event, w.params from unnest(wanted) with ordinality w(project, source, ottofile, plan, rerun_of, actor, event, params, repository, ref, commit, place)
+        select made[w.place], w.event, w.params from unnest(wanted) with ordinality w(project, source, ottofile, plan, rerun_of, actor, event, params, priority, repository, ref, commit, place)
          where num_nonnulls(w.event, w.params) > 0;
     end if;
 
@@ -94,9 +94,9 @@ begin
      order by r.id, s.n;
 
     with t as (
-        insert into tasks (run_id, stage_id, stage_index, index, name, requires, always, allow_failure, state, ready_at, reason, finished_at,
+        insert into tasks (run_id, project_id, priority, stage_id, stage_index, index, name, requires, pool, always, allow_failure, state, ready_at, reason, finished_at,
                            needs_left, needed, undecided, group_project, group_name, group_limit, on_conflict)
-        select r.id, s.id, t.stage_index, t.task_index, t.spec ->> 'name', coalesce(t.requires, (t.spec -> 'requires')::jsonb, '{}') || checkout_asks(r.repository, t.spec),
+        select r.id, r.project_id, r.priority, s.id, t.stage_index, t.task_index, t.spec ->> 'name', coalesce(t.requires, (t.spec -> 'requires')::jsonb, '{}') || checkout_asks(r.repository, t.spec), coalesce(t.spec ->> 'pool', 'default'),
                s.always or coalesce((t.spec ->> 'always')::boolean, false), coalesce((t.spec ->> 'allow_failure')::boolean, false),
                case when b.begins then 'ready' when t.rules ? 'omitted' then 'skipped' when t.rules ? 'unknown' then 'quarantined' else 'waiting' end,
                case when b.begins then now end,
@@ -186,7 +186,7 @@ begin
     if not found then perform refuse_run(run, 'rerun'); end if;
     select name into p from projects where id = r.project_id;
     select * into f from run_facts where run_id = run;
-    return query select * from run_create(p, r.source_digest, r.ottofile, r.plan_digest, r.id, actor, f.event, f.params, r.repository, r.ref, r.commit_sha);
+    return query select * from run_create(p, r.source_digest, r.ottofile, r.plan_digest, r.id, actor, f.event, f.params, r.priority, r.repository, r.ref, r.commit_sha);
 end $$;
 
 -- runs_advance follows what changed, under the runs' locks: where all stages before one are final it opens that or, if it has no

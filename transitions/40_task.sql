@@ -41,52 +41,46 @@ begin
     return news;
 end $$;
 
--- requires_fit lists what tasks that are ready require and an agent offers: of as many as the agent could take and some more,
--- or of all, where too few of these fit. Each requirement is held against the offers once, however many tasks have it. Null if
--- there are too few tasks for that to pay. Internal.
-create function otto.requires_fit(offer jsonb, enough int) returns jsonb[] language plpgsql stable as $$
-declare fitting jsonb[]; tasks_fit bigint;
-begin
-    perform from tasks where state = 'ready' and ready_at <= clock() order by priority desc, ready_at, id offset enough + 50 limit 1;
-    if not found then return null; end if;
-    with ahead as (select requires from tasks where state = 'ready' and ready_at <= clock() order by priority desc, ready_at, id limit enough + 50),
-         kinds as (select requires, count(*) as tasks from ahead group by requires)
-    select coalesce(array_agg(k.requires) filter (where f.fits), '{}'), coalesce(sum(k.tasks) filter (where f.fits), 0)
-      into fitting, tasks_fit from kinds k, lateral (select fits(k.requires, offer)) f(fits);
-    if tasks_fit >= enough then return fitting; end if;
-    return array(select k.requires from (select distinct requires from tasks where state = 'ready' and ready_at <= clock()) k where fits(k.requires, offer));
-end $$;
-
--- task_lease: ready → scheduled. Grants the first tasks that fit, by priority and age, one for each slot. A slot is the id of
--- an agent with room for a task. What fits is asked of the first agent, so call it with agents that can take the same tasks;
--- one that cannot take what would be its task gets none.
-create function otto.task_lease(slots bigint[], actor text)
-returns setof leases language plpgsql security definer set search_path = public, otto, pg_temp as $$
+-- task_lease: ready → scheduled. Grants the next tasks that fit, one for each slot: fairly between projects, and by priority and age in
+-- each. A slot is the id of an agent with room for a task, and warm names for each slot the project that its agent has worked for. What fits
+-- is asked of the first agent, so call it with agents that can take the same tasks; one that cannot take what would be its task gets none.
+-- The plan is made once: Postgres would otherwise plan the large statement anew at each call, which takes longer than to run it.
+create function otto.task_lease(slots bigint[], actor text, warm bigint[] default null)
+returns setof leases language plpgsql security definer set search_path = public, otto, pg_temp set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
-declare granted uuid[]; offer jsonb; fitting jsonb[]; c cluster; news new_event[];
+declare granted uuid[]; a agents; queues queue[]; rooms room[]; c cluster; news new_event[]; served bigint[]; rivals boolean;
 begin
-    slots := array(select s.id from unnest(slots) with ordinality s(id, n) join agents a on a.id = s.id where a.state = 'online' order by s.n);
-    select a.offers into offer from agents a where a.id = slots[1];
-    fitting := requires_fit(offer, cardinality(slots));
+    select array_agg(s.id order by s.n), case when count(s.warm) > 0 then array_agg(s.warm order by s.n) end into slots, warm
+      from unnest(slots, task_lease.warm) with ordinality s(id, warm, n) join agents i on i.id = s.id where i.state = 'online';
+    select * into a from agents where id = slots[1];
+    select q.queues, q.rooms, q.rivals into queues, rooms, rivals from queues_choose(a, slots) q;
+    if coalesce(cardinality(queues), 0) = 0 then return; end if;
     select * into c from cluster;
-    with picked as (
-        select p.id, p.requires, row_number() over (order by p.priority desc, p.ready_at, p.id) as n
-          from (select id, priority, ready_at, requires from tasks
-                 where state = 'ready' and ready_at <= clock() and (requires = '{}' or case when fitting is null then fits(requires, offer) else requires = any(fitting) end)
-                 order by priority desc, ready_at, id limit cardinality(slots) for no key update skip locked) p
+    with picked as materialized (
+        select t.id, q.project, q.requires, row_number() over () as n
+          from unnest(queues) q, lateral (
+               select t.id from tasks t
+                where t.state = 'ready' and t.pool = a.pool and t.project_id = q.project and task_kind(t.requires) = q.kind and t.ready_at <= clock()
+                order by task_rank(t.ready_at, t.priority), t.id limit q.tasks for no key update skip locked) t
+    ), placed as (
+        select p.id as task, slots[p.n] as agent, null::boolean as warm from picked p where rooms is null and task_lease.warm is null
+        union all
+        select l.* from places(array(select row(p.id, p.project, p.requires)::pick from picked p order by p.n), slots, task_lease.warm, rooms) l where rooms is not null or task_lease.warm is not null
     ), scheduled as (
         update tasks t set state = 'scheduled', epoch = t.epoch + 1, lease_id = gen_random_uuid(), reason = null, exit_code = null
-          from picked p join agents a on a.id = slots[p.n] where t.id = p.id and (p.requires = '{}' or fits(p.requires, a.offers))
-        returning t.*, p.n
+          from placed p join agents i on i.id = p.agent and i.pool = a.pool where t.id = p.task and (t.requires = '{}' or fits(t.requires, i.offers))
+        returning t.*, i.id as agent_id, i.name as agent, p.warm
     ), leased as (
-        insert into leases (id, task_id, run_id, agent_id, epoch, granted_at, start_by, expires_at)
-        select lease_id, id, run_id, slots[n], epoch, clock(), clock() + c.start_within, clock() + c.lease_ttl from scheduled
-        returning id
+        insert into leases (id, task_id, run_id, agent_id, epoch, granted_at, start_by, expires_at, warm, cores, memory)
+        select s.lease_id, s.id, s.run_id, s.agent_id, s.epoch, clock(), clock() + c.start_within, clock() + c.lease_ttl, nullif(s.warm, false),
+               case when rooms is not null then (reserves(s.requires)).cores end, case when rooms is not null then (reserves(s.requires)).memory end
+          from scheduled s
     )
-    select array_agg(s.lease_id), array_agg(row('task.scheduled', false, actor, s.run_id, s.stage_id, s.id, s.epoch, null,
-                                                jsonb_build_object('agent', a.name, 'agent_id', a.id))::new_event order by s.n)
-      into granted, news from scheduled s join agents a on a.id = slots[s.n];
+    select array_agg(s.lease_id), array_agg(s.project_id),
+           array_agg(row('task.scheduled', false, actor, s.run_id, s.stage_id, s.id, s.epoch, null, jsonb_build_object('agent', s.agent, 'agent_id', s.agent_id, 'warm', nullif(s.warm, false)))::new_event order by s.id)
+      into granted, served, news from scheduled s;
     if granted is null then return; end if;
+    if rivals then perform pool_charge(a.pool, served); end if;
     perform steps_lay_out(granted);
 
     perform emit(news);

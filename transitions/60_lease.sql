@@ -21,12 +21,13 @@ end $$;
 -- statement that calls it has just granted.
 create function otto.lease_grants(leases uuid[])
 returns table (id uuid, epoch int, task_id bigint, run_id bigint, agent_id bigint, run_uuid uuid, project text, stage text,
-               spec json, decided jsonb, source_digest text, source_bytes bigint, repository text, ref text, commit_sha text) language plpgsql volatile as $$
+               spec json, decided jsonb, source_digest text, source_bytes bigint, repository text, ref text, commit_sha text, project_id bigint, reserves boolean) language plpgsql volatile as $$
 #variable_conflict use_column
 begin
     return query
     select l.id, l.epoch, l.task_id, l.run_id, l.agent_id, r.uuid, p.name, s.name, t.spec, k.decided, coalesce(src.digest, ''), coalesce(src.bytes, 0),
-           coalesce(r.repository, ''), coalesce(r.ref, ''), coalesce(r.commit_sha, '')
+           coalesce(r.repository, ''), coalesce(r.ref, ''), coalesce(r.commit_sha, ''),
+           r.project_id, num_nonnulls(l.cores, l.memory) > 0
       from public.leases l
       join public.tasks k on k.id = l.task_id
       join public.runs r on r.id = l.run_id

@@ -11,6 +11,8 @@ begin
     perform enqueue('source_plan', jsonb_build_object('run', i)) from unnest(to_plan) i;
     to_advance := array(select r.id from runs r where r.finished_at is null and run_is_stuck(r.id) order by r.id limit 100);
     perform run_repair(i, actor) from unnest(to_advance) i;
+    -- What functions of the version before have made, while this one was being installed.
+    update tasks t set project_id = r.project_id from runs r where r.id = t.run_id and t.project_id is null and t.finished_at is null;
     perform log_give_up(actor);
     perform agents_forget(actor);
     perform orchestrators_forget(actor);
