@@ -94,6 +94,7 @@ func routes() []route {
 		{"run-events", get, "/v1/runs/{run}/events", permitReader, noBody, classStream, ""},
 		{"event-list", get, "/v1/events", permitReader, noBody, classStream, ""},
 		{"task-show", get, "/v1/tasks/{task}", permitReader, noBody, classRead, ""},
+		{"task-why", get, "/v1/tasks/{task}/why", permitReader, noBody, classRead, ""},
 		{"task-abort", post, "/v1/tasks/{task}/abort", permitWriter, smallBody, classWrite, "task_abort"},
 		{"task-log", get, "/v1/tasks/{task}/log", permitReader, noBody, classStream, ""},
 		{"lease-list", get, "/v1/leases", permitReader, noBody, classRead, ""},

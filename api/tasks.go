@@ -10,6 +10,9 @@ import (
 
 func (a *API) registerTasks() {
 	handle(a, "task-show", doc{summary: "Read a task with its attempts and their steps"}, a.taskShow)
+	handle(a, "task-why", doc{
+		summary: "Say why a task does not run", description: "The tree of what holds it back, by the rules that hand out tasks. Without blockers, nothing does.",
+	}, a.taskWhy)
 	handle(a, "task-abort", doc{
 		summary: "Abort one task", description: "At once if it has not started, else by its agent.",
 	}, a.taskAbort)
@@ -29,6 +32,14 @@ func (a *API) taskShow(ctx context.Context, in *struct{ TaskRef }) (*output[clie
 		return nil, err
 	}
 	return &output[client.TaskDetail]{out}, nil
+}
+
+func (a *API) taskWhy(ctx context.Context, in *struct{ TaskRef }) (*output[client.TaskWhy], error) {
+	why, err := a.users.TaskWhy(ctx, in.Task)
+	if err != nil {
+		return nil, err
+	}
+	return &output[client.TaskWhy]{decodeTo[client.TaskWhy](why)}, nil
 }
 
 // readTask reads a task with all its attempts.

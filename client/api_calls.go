@@ -193,6 +193,11 @@ func (c *Client) TaskShow(ctx context.Context, task int64) (TaskDetail, error) {
 	return call[TaskDetail](ctx, c, get(number("/v1/tasks", task, "")), nil)
 }
 
+// TaskWhy says why a task does not run.
+func (c *Client) TaskWhy(ctx context.Context, task int64) (TaskWhy, error) {
+	return call[TaskWhy](ctx, c, get(number("/v1/tasks", task, "/why")), nil)
+}
+
 // TaskAbort stops one task.
 func (c *Client) TaskAbort(ctx context.Context, task int64, why RunAbort) (Task, error) {
 	return change[Task](ctx, c, post(number("/v1/tasks", task, "/abort")), why)

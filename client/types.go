@@ -100,6 +100,29 @@ type TaskDetail struct {
 	Auctions []Auction `json:"auctions,omitempty" doc:"In which it was auctioned, the newest first."`
 }
 
+// TaskWhy is why a task does not run.
+type TaskWhy struct {
+	Task     int64          `json:"task"`
+	Name     string         `json:"name"`
+	Run      int64          `json:"run"`
+	State    string         `json:"state"`
+	Text     string         `json:"text" doc:"In one sentence."`
+	Requires map[string]any `json:"requires,omitempty"`
+	Pool     string         `json:"pool" doc:"The pool whose agents may have it."`
+	Ahead    int            `json:"ahead,omitempty" doc:"How many of its project's tasks stand before it, if it is ready."`
+	Blockers []Blocker      `json:"blockers" doc:"What holds it back. None: it is over, or an agent has it or is free to take it."`
+}
+
+// Blocker is something that holds a task back, and what lies behind that.
+type Blocker struct {
+	Kind     string    `json:"kind" doc:"need, stage, sibling, task, condition, group, holder, delay, pool, agents, requirement, capacity, lease, quarantined; of an agent also its state."`
+	Text     string    `json:"text"`
+	Hint     string    `json:"hint,omitempty" doc:"What to do, or where to look."`
+	Task     int64     `json:"task,omitempty"`
+	Agent    int64     `json:"agent,omitempty"`
+	Blockers []Blocker `json:"blockers,omitempty"`
+}
+
 // Attempt is one lease of a task.
 type Attempt struct {
 	Lease       string     `json:"lease" format:"uuid"`

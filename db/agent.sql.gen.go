@@ -12,7 +12,7 @@ import (
 )
 
 const agentByID = `-- name: AgentByID :one
-select a.id, a.name, a.state, a.version, a.capacity, a.offers, a.enrolled_at, a.seen_at, a.orchestrator_id, a.template_id, (select count(*) from leases l where l.agent_id = a.id and l.ended_at is null)::int as busy from agents a where a.id = $1::bigint
+select a.id, a.name, a.state, a.version, a.capacity, a.offers, a.enrolled_at, a.seen_at, a.pool, a.orchestrator_id, a.template_id, (select count(*) from leases l where l.agent_id = a.id and l.ended_at is null)::int as busy from agents a where a.id = $1::bigint
 `
 
 type AgentByIDRow struct {
@@ -33,6 +33,7 @@ func (q *Queries) AgentByID(ctx context.Context, agent int64) (AgentByIDRow, err
 		&i.Agent.Offers,
 		&i.Agent.EnrolledAt,
 		&i.Agent.SeenAt,
+		&i.Agent.Pool,
 		&i.Agent.OrchestratorID,
 		&i.Agent.TemplateID,
 		&i.Busy,
@@ -41,7 +42,7 @@ func (q *Queries) AgentByID(ctx context.Context, agent int64) (AgentByIDRow, err
 }
 
 const agentBye = `-- name: AgentBye :one
-select id, name, state, version, capacity, offers, enrolled_at, seen_at, orchestrator_id, template_id from otto.agent_bye($1::bigint, $2::text)
+select id, name, state, version, capacity, offers, enrolled_at, seen_at, pool, orchestrator_id, template_id from otto.agent_bye($1::bigint, $2::text)
 `
 
 type AgentByeParams struct {
@@ -62,6 +63,7 @@ func (q *Queries) AgentBye(ctx context.Context, arg AgentByeParams) (Agent, erro
 		&i.Offers,
 		&i.EnrolledAt,
 		&i.SeenAt,
+		&i.Pool,
 		&i.OrchestratorID,
 		&i.TemplateID,
 	)
@@ -69,7 +71,7 @@ func (q *Queries) AgentBye(ctx context.Context, arg AgentByeParams) (Agent, erro
 }
 
 const agentDisable = `-- name: AgentDisable :one
-select id, name, state, version, capacity, offers, enrolled_at, seen_at, orchestrator_id, template_id from otto.agent_disable($1::bigint, $2::boolean, $3::text)
+select id, name, state, version, capacity, offers, enrolled_at, seen_at, pool, orchestrator_id, template_id from otto.agent_disable($1::bigint, $2::boolean, $3::text)
 `
 
 type AgentDisableParams struct {
@@ -91,6 +93,7 @@ func (q *Queries) AgentDisable(ctx context.Context, arg AgentDisableParams) (Age
 		&i.Offers,
 		&i.EnrolledAt,
 		&i.SeenAt,
+		&i.Pool,
 		&i.OrchestratorID,
 		&i.TemplateID,
 	)
@@ -98,7 +101,7 @@ func (q *Queries) AgentDisable(ctx context.Context, arg AgentDisableParams) (Age
 }
 
 const agentEnrol = `-- name: AgentEnrol :one
-select id, name, state, version, capacity, offers, enrolled_at, seen_at, orchestrator_id, template_id from otto.agent_enrol($1::bigint, $2::bytea, $3::text, $4::text, $5::int, $6::jsonb, $7::text)
+select id, name, state, version, capacity, offers, enrolled_at, seen_at, pool, orchestrator_id, template_id from otto.agent_enrol($1::bigint, $2::bytea, $3::text, $4::text, $5::int, $6::jsonb, $7::text)
 `
 
 type AgentEnrolParams struct {
@@ -132,6 +135,7 @@ func (q *Queries) AgentEnrol(ctx context.Context, arg AgentEnrolParams) (Agent, 
 		&i.Offers,
 		&i.EnrolledAt,
 		&i.SeenAt,
+		&i.Pool,
 		&i.OrchestratorID,
 		&i.TemplateID,
 	)
@@ -139,7 +143,7 @@ func (q *Queries) AgentEnrol(ctx context.Context, arg AgentEnrolParams) (Agent, 
 }
 
 const agentHello = `-- name: AgentHello :one
-select id, name, state, version, capacity, offers, enrolled_at, seen_at, orchestrator_id, template_id from otto.agent_hello($1::bigint, $2::text, $3::text, $4::int, $5::jsonb, $6::text)
+select id, name, state, version, capacity, offers, enrolled_at, seen_at, pool, orchestrator_id, template_id from otto.agent_hello($1::bigint, $2::text, $3::text, $4::int, $5::jsonb, $6::text)
 `
 
 type AgentHelloParams struct {
@@ -171,6 +175,7 @@ func (q *Queries) AgentHello(ctx context.Context, arg AgentHelloParams) (Agent, 
 		&i.Offers,
 		&i.EnrolledAt,
 		&i.SeenAt,
+		&i.Pool,
 		&i.OrchestratorID,
 		&i.TemplateID,
 	)
@@ -178,7 +183,7 @@ func (q *Queries) AgentHello(ctx context.Context, arg AgentHelloParams) (Agent, 
 }
 
 const agentList = `-- name: AgentList :many
-select a.id, a.name, a.state, a.version, a.capacity, a.offers, a.enrolled_at, a.seen_at, a.orchestrator_id, a.template_id, (select count(*) from leases l where l.agent_id = a.id and l.ended_at is null)::int as busy from agents a
+select a.id, a.name, a.state, a.version, a.capacity, a.offers, a.enrolled_at, a.seen_at, a.pool, a.orchestrator_id, a.template_id, (select count(*) from leases l where l.agent_id = a.id and l.ended_at is null)::int as busy from agents a
  where a.id > $1::bigint and ($2::text = '' or a.state = $2::text) and otto.fits($3::jsonb, a.offers)
  order by a.id limit $4::int
 `
@@ -219,6 +224,7 @@ func (q *Queries) AgentList(ctx context.Context, arg AgentListParams) ([]AgentLi
 			&i.Agent.Offers,
 			&i.Agent.EnrolledAt,
 			&i.Agent.SeenAt,
+			&i.Agent.Pool,
 			&i.Agent.OrchestratorID,
 			&i.Agent.TemplateID,
 			&i.Busy,
@@ -234,7 +240,7 @@ func (q *Queries) AgentList(ctx context.Context, arg AgentListParams) ([]AgentLi
 }
 
 const tokenCreate = `-- name: TokenCreate :one
-select id, hash, kind, role, name, agent_id, created_by, created_at, expires_at, revoked_at, used_at, last_used_at, orchestrator_id, template_id, award_id from otto.token_create($1::bytea, $2::text, $3::text, $4::text, $5::timestamptz, $6::text)
+select id, hash, kind, role, name, agent_id, created_by, created_at, expires_at, revoked_at, used_at, last_used_at, pool, orchestrator_id, template_id, award_id from otto.token_create($1::bytea, $2::text, $3::text, $4::text, $5::timestamptz, $6::text)
 `
 
 type TokenCreateParams struct {
@@ -270,6 +276,7 @@ func (q *Queries) TokenCreate(ctx context.Context, arg TokenCreateParams) (Token
 		&i.RevokedAt,
 		&i.UsedAt,
 		&i.LastUsedAt,
+		&i.Pool,
 		&i.OrchestratorID,
 		&i.TemplateID,
 		&i.AwardID,
@@ -278,7 +285,7 @@ func (q *Queries) TokenCreate(ctx context.Context, arg TokenCreateParams) (Token
 }
 
 const tokenList = `-- name: TokenList :many
-select id, hash, kind, role, name, agent_id, created_by, created_at, expires_at, revoked_at, used_at, last_used_at, orchestrator_id, template_id, award_id from tokens where id > $1::bigint order by id limit $2::int
+select id, hash, kind, role, name, agent_id, created_by, created_at, expires_at, revoked_at, used_at, last_used_at, pool, orchestrator_id, template_id, award_id from tokens where id > $1::bigint order by id limit $2::int
 `
 
 type TokenListParams struct {
@@ -309,6 +316,7 @@ func (q *Queries) TokenList(ctx context.Context, arg TokenListParams) ([]Token, 
 			&i.RevokedAt,
 			&i.UsedAt,
 			&i.LastUsedAt,
+			&i.Pool,
 			&i.OrchestratorID,
 			&i.TemplateID,
 			&i.AwardID,
@@ -324,7 +332,7 @@ func (q *Queries) TokenList(ctx context.Context, arg TokenListParams) ([]Token, 
 }
 
 const tokenRevoke = `-- name: TokenRevoke :one
-select id, hash, kind, role, name, agent_id, created_by, created_at, expires_at, revoked_at, used_at, last_used_at, orchestrator_id, template_id, award_id from otto.token_revoke($1::bigint, $2::text)
+select id, hash, kind, role, name, agent_id, created_by, created_at, expires_at, revoked_at, used_at, last_used_at, pool, orchestrator_id, template_id, award_id from otto.token_revoke($1::bigint, $2::text)
 `
 
 type TokenRevokeParams struct {
@@ -349,6 +357,7 @@ func (q *Queries) TokenRevoke(ctx context.Context, arg TokenRevokeParams) (Token
 		&i.RevokedAt,
 		&i.UsedAt,
 		&i.LastUsedAt,
+		&i.Pool,
 		&i.OrchestratorID,
 		&i.TemplateID,
 		&i.AwardID,

@@ -13,44 +13,23 @@ import (
 )
 
 const agentsAlike = `-- name: AgentsAlike :many
-with ahead as materialized (
-    select t.requires from tasks t where t.state = 'ready' and t.ready_at <= otto.clock() order by t.priority desc, t.ready_at, t.id limit 500
-), kinds as materialized (
-    select distinct requires from ahead
-), words as materialized (
-    select coalesce(array_agg(distinct w.word), '{}') as list from kinds k, jsonb_object_keys(k.requires) w(word)
-), said as materialized (
-    select a.id, (select coalesce(jsonb_object_agg(w.word, a.offers -> w.word), '{}') from unnest(words.list) w(word) where a.offers ? w.word) as offers
-      from agents a, words where a.id = any($1::bigint[])
-)
-select array_agg(s.id)::bigint[] as agents,
-       coalesce((select string_agg(otto.fits(k.requires, s.offers)::int::text, '' order by k.requires) from kinds k), '')::text as fits,
-       ((select count(*) from ahead) = 500)::boolean as more
-  from said s group by s.offers
+select agents::bigint[] as agents from otto.agents_alike($1::bigint[])
 `
 
-type AgentsAlikeRow struct {
-	Agents []int64
-	Fits   string
-	More   bool
-}
-
-// AgentsAlike groups agents by which of the first tasks that are ready they can take (1 or 0 for each kind of requirement), so
-// that agents that differ in what nobody requires, such as their host's name, are asked for together. There may be more tasks
-// than it has looked at.
-func (q *Queries) AgentsAlike(ctx context.Context, agents []int64) ([]AgentsAlikeRow, error) {
+// AgentsAlike groups agents that can take the same of the tasks that are ready; those that can take none are left out.
+func (q *Queries) AgentsAlike(ctx context.Context, agents []int64) ([][]int64, error) {
 	rows, err := q.db.Query(ctx, agentsAlike, agents)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []AgentsAlikeRow
+	var items [][]int64
 	for rows.Next() {
-		var i AgentsAlikeRow
-		if err := rows.Scan(&i.Agents, &i.Fits, &i.More); err != nil {
+		var agents []int64
+		if err := rows.Scan(&agents); err != nil {
 			return nil, err
 		}
-		items = append(items, i)
+		items = append(items, agents)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
@@ -59,7 +38,7 @@ func (q *Queries) AgentsAlike(ctx context.Context, agents []int64) ([]AgentsAlik
 }
 
 const agentsWaiting = `-- name: AgentsWaiting :many
-select a.id, jsonb_hash_extended(a.offers, 0)::bigint as kind, (case when a.state = 'online' then a.capacity - l.held else 0 end)::int as room,
+select a.id, jsonb_hash_extended(a.offers, hashtextextended(a.pool, 0))::bigint as kind, (case when a.state = 'online' then a.capacity - l.held else 0 end)::int as room,
        l.ordered, l.unstarted, w.work
   from (select exists (select from tasks t where t.state = 'ready' and t.ready_at <= otto.clock())::boolean as work) w,
        agents a,

@@ -347,7 +347,7 @@ func (q *Queries) BidPlace(ctx context.Context, arg BidPlaceParams) (Bid, error)
 }
 
 const enrolmentCreate = `-- name: EnrolmentCreate :one
-select id, hash, kind, role, name, agent_id, created_by, created_at, expires_at, revoked_at, used_at, last_used_at, orchestrator_id, template_id, award_id from otto.enrolment_create($1::bigint, $2::text, $3::bytea, $4::text)
+select id, hash, kind, role, name, agent_id, created_by, created_at, expires_at, revoked_at, used_at, last_used_at, pool, orchestrator_id, template_id, award_id from otto.enrolment_create($1::bigint, $2::text, $3::bytea, $4::text)
 `
 
 type EnrolmentCreateParams struct {
@@ -379,6 +379,7 @@ func (q *Queries) EnrolmentCreate(ctx context.Context, arg EnrolmentCreateParams
 		&i.RevokedAt,
 		&i.UsedAt,
 		&i.LastUsedAt,
+		&i.Pool,
 		&i.OrchestratorID,
 		&i.TemplateID,
 		&i.AwardID,
@@ -606,7 +607,7 @@ func (q *Queries) OrchestratorNews(ctx context.Context, orchestrator int64) (Orc
 }
 
 const taskStarve = `-- name: TaskStarve :one
-select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at, needs_left, needed, undecided, decided, group_project, group_name, group_limit, on_conflict, award_id from otto.task_starve($1::bigint, $2::text)
+select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at, needs_left, needed, undecided, decided, group_project, group_name, group_limit, on_conflict, project_id, pool, award_id from otto.task_starve($1::bigint, $2::text)
 `
 
 type TaskStarveParams struct {
@@ -647,6 +648,8 @@ func (q *Queries) TaskStarve(ctx context.Context, arg TaskStarveParams) (Task, e
 		&i.GroupName,
 		&i.GroupLimit,
 		&i.OnConflict,
+		&i.ProjectID,
+		&i.Pool,
 		&i.AwardID,
 	)
 	return i, err

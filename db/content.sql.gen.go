@@ -83,7 +83,7 @@ func (q *Queries) PlanStore(ctx context.Context, arg PlanStoreParams) (Plan, err
 }
 
 const projectList = `-- name: ProjectList :many
-select id, name, created_at from projects where name > $1::text order by name limit $2::int
+select id, name, created_at, weight from projects where name > $1::text order by name limit $2::int
 `
 
 type ProjectListParams struct {
@@ -101,7 +101,12 @@ func (q *Queries) ProjectList(ctx context.Context, arg ProjectListParams) ([]Pro
 	var items []Project
 	for rows.Next() {
 		var i Project
-		if err := rows.Scan(&i.ID, &i.Name, &i.CreatedAt); err != nil {
+		if err := rows.Scan(
+			&i.ID,
+			&i.Name,
+			&i.CreatedAt,
+			&i.Weight,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

@@ -80,7 +80,7 @@ func (q *Queries) LeaseAborts(ctx context.Context, agents []int64) ([]LeaseAbort
 }
 
 const leaseByID = `-- name: LeaseByID :one
-select id, task_id, run_id, agent_id, epoch, granted_at, start_by, expires_at, started_at, deadline_at, abort_at, abort_level, abort_reason, ended_at, end_reason, exit_code, log_chunks, log_bytes, log_lines, log_want, log_total, log_sha256, log_done_at, log_object, log_index, log_expired_at, isolation from leases where id = $1::uuid
+select id, task_id, run_id, agent_id, epoch, granted_at, start_by, expires_at, started_at, deadline_at, abort_at, abort_level, abort_reason, ended_at, end_reason, exit_code, log_chunks, log_bytes, log_lines, log_want, log_total, log_sha256, log_done_at, log_object, log_index, log_expired_at, cores, memory, warm, isolation from leases where id = $1::uuid
 `
 
 // LeaseByID reads one attempt.
@@ -114,6 +114,9 @@ func (q *Queries) LeaseByID(ctx context.Context, lease uuid.UUID) (Lease, error)
 		&i.LogObject,
 		&i.LogIndex,
 		&i.LogExpiredAt,
+		&i.Cores,
+		&i.Memory,
+		&i.Warm,
 		&i.Isolation,
 	)
 	return i, err
@@ -160,7 +163,8 @@ func (q *Queries) LeaseDeclares(ctx context.Context, arg LeaseDeclaresParams) ([
 const leaseGrants = `-- name: LeaseGrants :many
 select id::uuid as id, epoch::int as epoch, task_id::bigint as task_id, run_id::bigint as run_id, agent_id::bigint as agent_id, run_uuid::uuid as run_uuid,
        project::text as project, stage::text as stage, spec::json as spec, decided::jsonb as decided, source_digest::text as source_digest, source_bytes::bigint as source_bytes,
-       repository::text as repository, ref::text as ref, commit_sha::text as commit_sha
+       repository::text as repository, ref::text as ref, commit_sha::text as commit_sha,
+       project_id::bigint as project_id, reserves::boolean as reserves
   from otto.lease_grants($1::uuid[])
 `
 
@@ -180,6 +184,8 @@ type LeaseGrantsRow struct {
 	Repository   string
 	Ref          string
 	CommitSha    string
+	ProjectID    int64
+	Reserves     bool
 }
 
 // LeaseGrants reads what an agent must know of leases it was granted.
@@ -208,6 +214,8 @@ func (q *Queries) LeaseGrants(ctx context.Context, leases []uuid.UUID) ([]LeaseG
 			&i.Repository,
 			&i.Ref,
 			&i.CommitSha,
+			&i.ProjectID,
+			&i.Reserves,
 		); err != nil {
 			return nil, err
 		}
@@ -251,7 +259,7 @@ func (q *Queries) LeaseJudge(ctx context.Context, atMost int32) ([]LeaseJudgeRow
 }
 
 const leaseOfAttempt = `-- name: LeaseOfAttempt :one
-select l.id, l.task_id, l.run_id, l.agent_id, l.epoch, l.granted_at, l.start_by, l.expires_at, l.started_at, l.deadline_at, l.abort_at, l.abort_level, l.abort_reason, l.ended_at, l.end_reason, l.exit_code, l.log_chunks, l.log_bytes, l.log_lines, l.log_want, l.log_total, l.log_sha256, l.log_done_at, l.log_object, l.log_index, l.log_expired_at, l.isolation from leases l join tasks t on t.id = l.task_id
+select l.id, l.task_id, l.run_id, l.agent_id, l.epoch, l.granted_at, l.start_by, l.expires_at, l.started_at, l.deadline_at, l.abort_at, l.abort_level, l.abort_reason, l.ended_at, l.end_reason, l.exit_code, l.log_chunks, l.log_bytes, l.log_lines, l.log_want, l.log_total, l.log_sha256, l.log_done_at, l.log_object, l.log_index, l.log_expired_at, l.cores, l.memory, l.warm, l.isolation from leases l join tasks t on t.id = l.task_id
  where l.task_id = $1::bigint and l.epoch = case when $2::int = 0 then t.epoch else $2::int end
 `
 
@@ -291,13 +299,16 @@ func (q *Queries) LeaseOfAttempt(ctx context.Context, arg LeaseOfAttemptParams) 
 		&i.LogObject,
 		&i.LogIndex,
 		&i.LogExpiredAt,
+		&i.Cores,
+		&i.Memory,
+		&i.Warm,
 		&i.Isolation,
 	)
 	return i, err
 }
 
 const leaseRenew = `-- name: LeaseRenew :many
-select id, task_id, run_id, agent_id, epoch, granted_at, start_by, expires_at, started_at, deadline_at, abort_at, abort_level, abort_reason, ended_at, end_reason, exit_code, log_chunks, log_bytes, log_lines, log_want, log_total, log_sha256, log_done_at, log_object, log_index, log_expired_at, isolation from otto.lease_renew($1::bigint, $2::uuid[], $3::boolean)
+select id, task_id, run_id, agent_id, epoch, granted_at, start_by, expires_at, started_at, deadline_at, abort_at, abort_level, abort_reason, ended_at, end_reason, exit_code, log_chunks, log_bytes, log_lines, log_want, log_total, log_sha256, log_done_at, log_object, log_index, log_expired_at, cores, memory, warm, isolation from otto.lease_renew($1::bigint, $2::uuid[], $3::boolean)
 `
 
 type LeaseRenewParams struct {
@@ -343,6 +354,9 @@ func (q *Queries) LeaseRenew(ctx context.Context, arg LeaseRenewParams) ([]Lease
 			&i.LogObject,
 			&i.LogIndex,
 			&i.LogExpiredAt,
+			&i.Cores,
+			&i.Memory,
+			&i.Warm,
 			&i.Isolation,
 		); err != nil {
 			return nil, err
@@ -374,7 +388,7 @@ func (q *Queries) LeaseSource(ctx context.Context, arg LeaseSourceParams) (strin
 }
 
 const leasesActive = `-- name: LeasesActive :many
-select l.id, l.task_id, l.run_id, l.agent_id, l.epoch, l.granted_at, l.start_by, l.expires_at, l.started_at, l.deadline_at, l.abort_at, l.abort_level, l.abort_reason, l.ended_at, l.end_reason, l.exit_code, l.log_chunks, l.log_bytes, l.log_lines, l.log_want, l.log_total, l.log_sha256, l.log_done_at, l.log_object, l.log_index, l.log_expired_at, l.isolation, t.name, a.name as agent from leases l join tasks t on t.id = l.task_id join agents a on a.id = l.agent_id
+select l.id, l.task_id, l.run_id, l.agent_id, l.epoch, l.granted_at, l.start_by, l.expires_at, l.started_at, l.deadline_at, l.abort_at, l.abort_level, l.abort_reason, l.ended_at, l.end_reason, l.exit_code, l.log_chunks, l.log_bytes, l.log_lines, l.log_want, l.log_total, l.log_sha256, l.log_done_at, l.log_object, l.log_index, l.log_expired_at, l.cores, l.memory, l.warm, l.isolation, t.name, a.name as agent from leases l join tasks t on t.id = l.task_id join agents a on a.id = l.agent_id
  where l.ended_at is null and ($1::bigint = 0 or l.agent_id = $1::bigint) and l.task_id > $2::bigint
  order by l.task_id limit $3::int
 `
@@ -428,6 +442,9 @@ func (q *Queries) LeasesActive(ctx context.Context, arg LeasesActiveParams) ([]L
 			&i.Lease.LogObject,
 			&i.Lease.LogIndex,
 			&i.Lease.LogExpiredAt,
+			&i.Lease.Cores,
+			&i.Lease.Memory,
+			&i.Lease.Warm,
 			&i.Lease.Isolation,
 			&i.Name,
 			&i.Agent,

@@ -105,7 +105,7 @@ func (q *Queries) LogChunks(ctx context.Context, arg LogChunksParams) ([]LogChun
 }
 
 const logCompact = `-- name: LogCompact :many
-select id, task_id, run_id, agent_id, epoch, granted_at, start_by, expires_at, started_at, deadline_at, abort_at, abort_level, abort_reason, ended_at, end_reason, exit_code, log_chunks, log_bytes, log_lines, log_want, log_total, log_sha256, log_done_at, log_object, log_index, log_expired_at, isolation from otto.log_compact($1::uuid, $2::text, $3::bigint)
+select id, task_id, run_id, agent_id, epoch, granted_at, start_by, expires_at, started_at, deadline_at, abort_at, abort_level, abort_reason, ended_at, end_reason, exit_code, log_chunks, log_bytes, log_lines, log_want, log_total, log_sha256, log_done_at, log_object, log_index, log_expired_at, cores, memory, warm, isolation from otto.log_compact($1::uuid, $2::text, $3::bigint)
 `
 
 type LogCompactParams struct {
@@ -151,6 +151,9 @@ func (q *Queries) LogCompact(ctx context.Context, arg LogCompactParams) ([]Lease
 			&i.LogObject,
 			&i.LogIndex,
 			&i.LogExpiredAt,
+			&i.Cores,
+			&i.Memory,
+			&i.Warm,
 			&i.Isolation,
 		); err != nil {
 			return nil, err
@@ -295,7 +298,7 @@ func (q *Queries) LogsCompact(ctx context.Context, arg LogsCompactParams) ([]uui
 }
 
 const logsDone = `-- name: LogsDone :many
-select id, task_id, run_id, agent_id, epoch, granted_at, start_by, expires_at, started_at, deadline_at, abort_at, abort_level, abort_reason, ended_at, end_reason, exit_code, log_chunks, log_bytes, log_lines, log_want, log_total, log_sha256, log_done_at, log_object, log_index, log_expired_at, isolation from leases
+select id, task_id, run_id, agent_id, epoch, granted_at, start_by, expires_at, started_at, deadline_at, abort_at, abort_level, abort_reason, ended_at, end_reason, exit_code, log_chunks, log_bytes, log_lines, log_want, log_total, log_sha256, log_done_at, log_object, log_index, log_expired_at, cores, memory, warm, isolation from leases
  where log_object is null and ended_at is not null and log_chunks > 0 and log_done_at is not null and id > $1::uuid
  order by id limit $2::int
 `
@@ -342,6 +345,9 @@ func (q *Queries) LogsDone(ctx context.Context, arg LogsDoneParams) ([]Lease, er
 			&i.LogObject,
 			&i.LogIndex,
 			&i.LogExpiredAt,
+			&i.Cores,
+			&i.Memory,
+			&i.Warm,
 			&i.Isolation,
 		); err != nil {
 			return nil, err

@@ -20,6 +20,7 @@ type Agent struct {
 	Offers         json.RawMessage
 	EnrolledAt     time.Time
 	SeenAt         time.Time
+	Pool           string
 	OrchestratorID *int64
 	TemplateID     *int64
 }
@@ -125,6 +126,9 @@ type Lease struct {
 	LogObject    *string
 	LogIndex     *int64
 	LogExpiredAt *time.Time
+	Cores        *float64
+	Memory       *int64
+	Warm         *bool
 	Isolation    *int16
 }
 
@@ -151,6 +155,7 @@ type Project struct {
 	ID        int64
 	Name      string
 	CreatedAt time.Time
+	Weight    int32
 }
 
 type Run struct {
@@ -172,6 +177,7 @@ type Run struct {
 	CreatedAt    time.Time
 	StartedAt    *time.Time
 	FinishedAt   *time.Time
+	Priority     int32
 	Repository   *string
 	Ref          *string
 	CommitSha    *string
@@ -245,6 +251,8 @@ type Task struct {
 	GroupName    *string
 	GroupLimit   *int32
 	OnConflict   *string
+	ProjectID    *int64
+	Pool         string
 	AwardID      *uuid.UUID
 }
 
@@ -261,6 +269,7 @@ type Token struct {
 	RevokedAt      *time.Time
 	UsedAt         *time.Time
 	LastUsedAt     *time.Time
+	Pool           *string
 	OrchestratorID *int64
 	TemplateID     *int64
 	AwardID        *uuid.UUID

@@ -31,7 +31,7 @@ func (q *Queries) PlanOfRun(ctx context.Context, run int64) (PlanOfRunRow, error
 }
 
 const runAbort = `-- name: RunAbort :one
-select id, uuid, project_id, state, reason, trust, source_digest, ottofile, plan_digest, diagnostics, rerun_of, created_by, severity, warnings, abort_reason, created_at, started_at, finished_at, repository, ref, commit_sha from otto.run_abort($1::bigint, $2::text, $3::text)
+select id, uuid, project_id, state, reason, trust, source_digest, ottofile, plan_digest, diagnostics, rerun_of, created_by, severity, warnings, abort_reason, created_at, started_at, finished_at, priority, repository, ref, commit_sha from otto.run_abort($1::bigint, $2::text, $3::text)
 `
 
 type RunAbortParams struct {
@@ -63,6 +63,7 @@ func (q *Queries) RunAbort(ctx context.Context, arg RunAbortParams) (Run, error)
 		&i.CreatedAt,
 		&i.StartedAt,
 		&i.FinishedAt,
+		&i.Priority,
 		&i.Repository,
 		&i.Ref,
 		&i.CommitSha,
@@ -71,7 +72,7 @@ func (q *Queries) RunAbort(ctx context.Context, arg RunAbortParams) (Run, error)
 }
 
 const runByID = `-- name: RunByID :one
-select r.id, r.uuid, r.project_id, r.state, r.reason, r.trust, r.source_digest, r.ottofile, r.plan_digest, r.diagnostics, r.rerun_of, r.created_by, r.severity, r.warnings, r.abort_reason, r.created_at, r.started_at, r.finished_at, r.repository, r.ref, r.commit_sha, p.name as project, coalesce(l.name, '')::text as name
+select r.id, r.uuid, r.project_id, r.state, r.reason, r.trust, r.source_digest, r.ottofile, r.plan_digest, r.diagnostics, r.rerun_of, r.created_by, r.severity, r.warnings, r.abort_reason, r.created_at, r.started_at, r.finished_at, r.priority, r.repository, r.ref, r.commit_sha, p.name as project, coalesce(l.name, '')::text as name
   from runs r join projects p on p.id = r.project_id left join plans l on l.digest = r.plan_digest
  where r.id = $1::bigint
 `
@@ -105,6 +106,7 @@ func (q *Queries) RunByID(ctx context.Context, run int64) (RunByIDRow, error) {
 		&i.Run.CreatedAt,
 		&i.Run.StartedAt,
 		&i.Run.FinishedAt,
+		&i.Run.Priority,
 		&i.Run.Repository,
 		&i.Run.Ref,
 		&i.Run.CommitSha,
@@ -127,9 +129,9 @@ func (q *Queries) RunByUUID(ctx context.Context, argUuid uuid.UUID) (int64, erro
 }
 
 const runCreate = `-- name: RunCreate :one
-select id, uuid, project_id, state, reason, trust, source_digest, ottofile, plan_digest, diagnostics, rerun_of, created_by, severity, warnings, abort_reason, created_at, started_at, finished_at, repository, ref, commit_sha from otto.run_create($1::text, $2::text, $3::text, $4::text, null, $5::text,
-                               $6::jsonb, $7::jsonb,
-                               $8::text, $9::text, $10::text)
+select id, uuid, project_id, state, reason, trust, source_digest, ottofile, plan_digest, diagnostics, rerun_of, created_by, severity, warnings, abort_reason, created_at, started_at, finished_at, priority, repository, ref, commit_sha from otto.run_create($1::text, $2::text, $3::text, $4::text, null, $5::text,
+                               $6::jsonb, $7::jsonb, $8::int,
+                               $9::text, $10::text, $11::text)
 `
 
 type RunCreateParams struct {
@@ -140,6 +142,7 @@ type RunCreateParams struct {
 	Actor      string
 	Event      json.RawMessage
 	Params     json.RawMessage
+	Priority   *int32
 	Repository *string
 	Ref        *string
 	Commit     *string
@@ -155,6 +158,7 @@ func (q *Queries) RunCreate(ctx context.Context, arg RunCreateParams) (Run, erro
 		arg.Actor,
 		arg.Event,
 		arg.Params,
+		arg.Priority,
 		arg.Repository,
 		arg.Ref,
 		arg.Commit,
@@ -179,6 +183,7 @@ func (q *Queries) RunCreate(ctx context.Context, arg RunCreateParams) (Run, erro
 		&i.CreatedAt,
 		&i.StartedAt,
 		&i.FinishedAt,
+		&i.Priority,
 		&i.Repository,
 		&i.Ref,
 		&i.CommitSha,
@@ -217,7 +222,7 @@ func (q *Queries) RunFacts(ctx context.Context, run int64) ([]RunFactsRow, error
 }
 
 const runFail = `-- name: RunFail :one
-select id, uuid, project_id, state, reason, trust, source_digest, ottofile, plan_digest, diagnostics, rerun_of, created_by, severity, warnings, abort_reason, created_at, started_at, finished_at, repository, ref, commit_sha from otto.run_fail($1::bigint, $2::text, $3::jsonb, $4::text)
+select id, uuid, project_id, state, reason, trust, source_digest, ottofile, plan_digest, diagnostics, rerun_of, created_by, severity, warnings, abort_reason, created_at, started_at, finished_at, priority, repository, ref, commit_sha from otto.run_fail($1::bigint, $2::text, $3::jsonb, $4::text)
 `
 
 type RunFailParams struct {
@@ -255,6 +260,7 @@ func (q *Queries) RunFail(ctx context.Context, arg RunFailParams) (Run, error) {
 		&i.CreatedAt,
 		&i.StartedAt,
 		&i.FinishedAt,
+		&i.Priority,
 		&i.Repository,
 		&i.Ref,
 		&i.CommitSha,
@@ -263,7 +269,7 @@ func (q *Queries) RunFail(ctx context.Context, arg RunFailParams) (Run, error) {
 }
 
 const runList = `-- name: RunList :many
-select r.id, r.uuid, r.project_id, r.state, r.reason, r.trust, r.source_digest, r.ottofile, r.plan_digest, r.diagnostics, r.rerun_of, r.created_by, r.severity, r.warnings, r.abort_reason, r.created_at, r.started_at, r.finished_at, r.repository, r.ref, r.commit_sha, p.name as project, coalesce(l.name, '')::text as name
+select r.id, r.uuid, r.project_id, r.state, r.reason, r.trust, r.source_digest, r.ottofile, r.plan_digest, r.diagnostics, r.rerun_of, r.created_by, r.severity, r.warnings, r.abort_reason, r.created_at, r.started_at, r.finished_at, r.priority, r.repository, r.ref, r.commit_sha, p.name as project, coalesce(l.name, '')::text as name
   from runs r join projects p on p.id = r.project_id left join plans l on l.digest = r.plan_digest
  where ($1::bigint = 0 or r.id < $1::bigint)
    and (cardinality($2::text[]) = 0 or r.state = any($2::text[]))
@@ -324,6 +330,7 @@ func (q *Queries) RunList(ctx context.Context, arg RunListParams) ([]RunListRow,
 			&i.Run.CreatedAt,
 			&i.Run.StartedAt,
 			&i.Run.FinishedAt,
+			&i.Run.Priority,
 			&i.Run.Repository,
 			&i.Run.Ref,
 			&i.Run.CommitSha,
@@ -341,7 +348,7 @@ func (q *Queries) RunList(ctx context.Context, arg RunListParams) ([]RunListRow,
 }
 
 const runPlan = `-- name: RunPlan :one
-select id, uuid, project_id, state, reason, trust, source_digest, ottofile, plan_digest, diagnostics, rerun_of, created_by, severity, warnings, abort_reason, created_at, started_at, finished_at, repository, ref, commit_sha from otto.run_plan($1::bigint, $2::text, $3::jsonb, $4::text)
+select id, uuid, project_id, state, reason, trust, source_digest, ottofile, plan_digest, diagnostics, rerun_of, created_by, severity, warnings, abort_reason, created_at, started_at, finished_at, priority, repository, ref, commit_sha from otto.run_plan($1::bigint, $2::text, $3::jsonb, $4::text)
 `
 
 type RunPlanParams struct {
@@ -379,6 +386,7 @@ func (q *Queries) RunPlan(ctx context.Context, arg RunPlanParams) (Run, error) {
 		&i.CreatedAt,
 		&i.StartedAt,
 		&i.FinishedAt,
+		&i.Priority,
 		&i.Repository,
 		&i.Ref,
 		&i.CommitSha,
@@ -413,7 +421,7 @@ func (q *Queries) RunReconcile(ctx context.Context, actor string) (RunReconcileR
 }
 
 const runRerun = `-- name: RunRerun :one
-select id, uuid, project_id, state, reason, trust, source_digest, ottofile, plan_digest, diagnostics, rerun_of, created_by, severity, warnings, abort_reason, created_at, started_at, finished_at, repository, ref, commit_sha from otto.run_rerun($1::bigint, $2::text)
+select id, uuid, project_id, state, reason, trust, source_digest, ottofile, plan_digest, diagnostics, rerun_of, created_by, severity, warnings, abort_reason, created_at, started_at, finished_at, priority, repository, ref, commit_sha from otto.run_rerun($1::bigint, $2::text)
 `
 
 type RunRerunParams struct {
@@ -444,6 +452,7 @@ func (q *Queries) RunRerun(ctx context.Context, arg RunRerunParams) (Run, error)
 		&i.CreatedAt,
 		&i.StartedAt,
 		&i.FinishedAt,
+		&i.Priority,
 		&i.Repository,
 		&i.Ref,
 		&i.CommitSha,
@@ -452,7 +461,7 @@ func (q *Queries) RunRerun(ctx context.Context, arg RunRerunParams) (Run, error)
 }
 
 const runsCreate = `-- name: RunsCreate :many
-select id, uuid, project_id, state, reason, trust, source_digest, ottofile, plan_digest, diagnostics, rerun_of, created_by, severity, warnings, abort_reason, created_at, started_at, finished_at, repository, ref, commit_sha from otto.runs_create($1::jsonb)
+select id, uuid, project_id, state, reason, trust, source_digest, ottofile, plan_digest, diagnostics, rerun_of, created_by, severity, warnings, abort_reason, created_at, started_at, finished_at, priority, repository, ref, commit_sha from otto.runs_create($1::jsonb)
 `
 
 // RunsCreate is RunCreate for many, in the order of the requests.
@@ -484,6 +493,7 @@ func (q *Queries) RunsCreate(ctx context.Context, requests json.RawMessage) ([]R
 			&i.CreatedAt,
 			&i.StartedAt,
 			&i.FinishedAt,
+			&i.Priority,
 			&i.Repository,
 			&i.Ref,
 			&i.CommitSha,

@@ -13,7 +13,7 @@ import (
 )
 
 const attemptsOfTask = `-- name: AttemptsOfTask :many
-select l.id, l.task_id, l.run_id, l.agent_id, l.epoch, l.granted_at, l.start_by, l.expires_at, l.started_at, l.deadline_at, l.abort_at, l.abort_level, l.abort_reason, l.ended_at, l.end_reason, l.exit_code, l.log_chunks, l.log_bytes, l.log_lines, l.log_want, l.log_total, l.log_sha256, l.log_done_at, l.log_object, l.log_index, l.log_expired_at, l.isolation, a.name as agent from leases l join agents a on a.id = l.agent_id where l.task_id = $1::bigint order by l.epoch
+select l.id, l.task_id, l.run_id, l.agent_id, l.epoch, l.granted_at, l.start_by, l.expires_at, l.started_at, l.deadline_at, l.abort_at, l.abort_level, l.abort_reason, l.ended_at, l.end_reason, l.exit_code, l.log_chunks, l.log_bytes, l.log_lines, l.log_want, l.log_total, l.log_sha256, l.log_done_at, l.log_object, l.log_index, l.log_expired_at, l.cores, l.memory, l.warm, l.isolation, a.name as agent from leases l join agents a on a.id = l.agent_id where l.task_id = $1::bigint order by l.epoch
 `
 
 type AttemptsOfTaskRow struct {
@@ -58,6 +58,9 @@ func (q *Queries) AttemptsOfTask(ctx context.Context, task int64) ([]AttemptsOfT
 			&i.Lease.LogObject,
 			&i.Lease.LogIndex,
 			&i.Lease.LogExpiredAt,
+			&i.Lease.Cores,
+			&i.Lease.Memory,
+			&i.Lease.Warm,
 			&i.Lease.Isolation,
 			&i.Agent,
 		); err != nil {
@@ -276,7 +279,7 @@ func (q *Queries) ReportsTake(ctx context.Context, arg ReportsTakeParams) ([]Rep
 }
 
 const stepReport = `-- name: StepReport :one
-select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at, needs_left, needed, undecided, decided, group_project, group_name, group_limit, on_conflict, award_id from otto.step_report($1::uuid, $2::int, $3::bigint, $4::jsonb, $5::text)
+select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at, needs_left, needed, undecided, decided, group_project, group_name, group_limit, on_conflict, project_id, pool, award_id from otto.step_report($1::uuid, $2::int, $3::bigint, $4::jsonb, $5::text)
 `
 
 type StepReportParams struct {
@@ -326,6 +329,8 @@ func (q *Queries) StepReport(ctx context.Context, arg StepReportParams) (Task, e
 		&i.GroupName,
 		&i.GroupLimit,
 		&i.OnConflict,
+		&i.ProjectID,
+		&i.Pool,
 		&i.AwardID,
 	)
 	return i, err
@@ -407,7 +412,7 @@ func (q *Queries) StepsOfTask(ctx context.Context, task int64) ([]Step, error) {
 }
 
 const taskAbort = `-- name: TaskAbort :one
-select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at, needs_left, needed, undecided, decided, group_project, group_name, group_limit, on_conflict, award_id from otto.task_abort($1::bigint, $2::text, $3::text)
+select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at, needs_left, needed, undecided, decided, group_project, group_name, group_limit, on_conflict, project_id, pool, award_id from otto.task_abort($1::bigint, $2::text, $3::text)
 `
 
 type TaskAbortParams struct {
@@ -449,13 +454,15 @@ func (q *Queries) TaskAbort(ctx context.Context, arg TaskAbortParams) (Task, err
 		&i.GroupName,
 		&i.GroupLimit,
 		&i.OnConflict,
+		&i.ProjectID,
+		&i.Pool,
 		&i.AwardID,
 	)
 	return i, err
 }
 
 const taskByID = `-- name: TaskByID :one
-select t.id, t.run_id, t.stage_id, t.stage_index, t.index, t.name, t.state, t.reason, t.requires, t.priority, t.always, t.allow_failure, t.epoch, t.retries, t.interrupts, t.lease_id, t.exit_code, t.ready_at, t.started_at, t.finished_at, t.needs_left, t.needed, t.undecided, t.decided, t.group_project, t.group_name, t.group_limit, t.on_conflict, t.award_id, s.name as stage, coalesce(a.name, '')::text as agent, coalesce(otto.task_waits_for(t), '')::text as waiting_for
+select t.id, t.run_id, t.stage_id, t.stage_index, t.index, t.name, t.state, t.reason, t.requires, t.priority, t.always, t.allow_failure, t.epoch, t.retries, t.interrupts, t.lease_id, t.exit_code, t.ready_at, t.started_at, t.finished_at, t.needs_left, t.needed, t.undecided, t.decided, t.group_project, t.group_name, t.group_limit, t.on_conflict, t.project_id, t.pool, t.award_id, s.name as stage, coalesce(a.name, '')::text as agent, coalesce(otto.task_waits_for(t), '')::text as waiting_for
   from tasks t
   join stages s on s.id = t.stage_id
   left join leases l on l.task_id = t.id and l.epoch = t.epoch
@@ -503,6 +510,8 @@ func (q *Queries) TaskByID(ctx context.Context, task int64) (TaskByIDRow, error)
 		&i.Task.GroupName,
 		&i.Task.GroupLimit,
 		&i.Task.OnConflict,
+		&i.Task.ProjectID,
+		&i.Task.Pool,
 		&i.Task.AwardID,
 		&i.Stage,
 		&i.Agent,
@@ -512,7 +521,7 @@ func (q *Queries) TaskByID(ctx context.Context, task int64) (TaskByIDRow, error)
 }
 
 const taskDecide = `-- name: TaskDecide :one
-select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at, needs_left, needed, undecided, decided, group_project, group_name, group_limit, on_conflict, award_id from otto.task_decide($1::bigint, $2::boolean, $3::text, $4::jsonb, $5::text)
+select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at, needs_left, needed, undecided, decided, group_project, group_name, group_limit, on_conflict, project_id, pool, award_id from otto.task_decide($1::bigint, $2::boolean, $3::text, $4::jsonb, $5::text)
 `
 
 type TaskDecideParams struct {
@@ -562,13 +571,15 @@ func (q *Queries) TaskDecide(ctx context.Context, arg TaskDecideParams) (Task, e
 		&i.GroupName,
 		&i.GroupLimit,
 		&i.OnConflict,
+		&i.ProjectID,
+		&i.Pool,
 		&i.AwardID,
 	)
 	return i, err
 }
 
 const taskFail = `-- name: TaskFail :one
-select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at, needs_left, needed, undecided, decided, group_project, group_name, group_limit, on_conflict, award_id from otto.task_fail($1::bigint, $2::text, $3::text)
+select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at, needs_left, needed, undecided, decided, group_project, group_name, group_limit, on_conflict, project_id, pool, award_id from otto.task_fail($1::bigint, $2::text, $3::text)
 `
 
 type TaskFailParams struct {
@@ -610,13 +621,15 @@ func (q *Queries) TaskFail(ctx context.Context, arg TaskFailParams) (Task, error
 		&i.GroupName,
 		&i.GroupLimit,
 		&i.OnConflict,
+		&i.ProjectID,
+		&i.Pool,
 		&i.AwardID,
 	)
 	return i, err
 }
 
 const taskFinish = `-- name: TaskFinish :one
-select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at, needs_left, needed, undecided, decided, group_project, group_name, group_limit, on_conflict, award_id from otto.task_finish($1::uuid, $2::int, $3::bigint, $4::text, $5::int,
+select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at, needs_left, needed, undecided, decided, group_project, group_name, group_limit, on_conflict, project_id, pool, award_id from otto.task_finish($1::uuid, $2::int, $3::bigint, $4::text, $5::int,
                                $6::text, $7::jsonb, $8::jsonb, $9::text, $10::jsonb)
 `
 
@@ -677,6 +690,8 @@ func (q *Queries) TaskFinish(ctx context.Context, arg TaskFinishParams) (Task, e
 		&i.GroupName,
 		&i.GroupLimit,
 		&i.OnConflict,
+		&i.ProjectID,
+		&i.Pool,
 		&i.AwardID,
 	)
 	return i, err
@@ -685,13 +700,15 @@ func (q *Queries) TaskFinish(ctx context.Context, arg TaskFinishParams) (Task, e
 const taskGrant = `-- name: TaskGrant :many
 select id::uuid as id, epoch::int as epoch, task_id::bigint as task_id, run_id::bigint as run_id, agent_id::bigint as agent_id, run_uuid::uuid as run_uuid,
        project::text as project, stage::text as stage, spec::json as spec, decided::jsonb as decided, source_digest::text as source_digest, source_bytes::bigint as source_bytes,
-       repository::text as repository, ref::text as ref, commit_sha::text as commit_sha
-  from otto.lease_grants(array(select l.id from otto.task_lease($1::bigint[], $2::text) l))
+       repository::text as repository, ref::text as ref, commit_sha::text as commit_sha,
+       project_id::bigint as project_id, reserves::boolean as reserves
+  from otto.lease_grants(array(select l.id from otto.task_lease($1::bigint[], $2::text, $3::bigint[]) l))
 `
 
 type TaskGrantParams struct {
 	Slots []int64
 	Actor string
+	Warm  []int64
 }
 
 type TaskGrantRow struct {
@@ -710,11 +727,13 @@ type TaskGrantRow struct {
 	Repository   string
 	Ref          string
 	CommitSha    string
+	ProjectID    int64
+	Reserves     bool
 }
 
 // TaskGrant is TaskLease, and reads what the agents must know of their leases: an agent waits for both.
 func (q *Queries) TaskGrant(ctx context.Context, arg TaskGrantParams) ([]TaskGrantRow, error) {
-	rows, err := q.db.Query(ctx, taskGrant, arg.Slots, arg.Actor)
+	rows, err := q.db.Query(ctx, taskGrant, arg.Slots, arg.Actor, arg.Warm)
 	if err != nil {
 		return nil, err
 	}
@@ -738,6 +757,8 @@ func (q *Queries) TaskGrant(ctx context.Context, arg TaskGrantParams) ([]TaskGra
 			&i.Repository,
 			&i.Ref,
 			&i.CommitSha,
+			&i.ProjectID,
+			&i.Reserves,
 		); err != nil {
 			return nil, err
 		}
@@ -750,7 +771,7 @@ func (q *Queries) TaskGrant(ctx context.Context, arg TaskGrantParams) ([]TaskGra
 }
 
 const taskInterrupt = `-- name: TaskInterrupt :one
-select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at, needs_left, needed, undecided, decided, group_project, group_name, group_limit, on_conflict, award_id from otto.task_interrupt($1::uuid, $2::int, $3::text, $4::text)
+select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at, needs_left, needed, undecided, decided, group_project, group_name, group_limit, on_conflict, project_id, pool, award_id from otto.task_interrupt($1::uuid, $2::int, $3::text, $4::text)
 `
 
 type TaskInterruptParams struct {
@@ -798,23 +819,26 @@ func (q *Queries) TaskInterrupt(ctx context.Context, arg TaskInterruptParams) (T
 		&i.GroupName,
 		&i.GroupLimit,
 		&i.OnConflict,
+		&i.ProjectID,
+		&i.Pool,
 		&i.AwardID,
 	)
 	return i, err
 }
 
 const taskLease = `-- name: TaskLease :many
-select id, task_id, run_id, agent_id, epoch, granted_at, start_by, expires_at, started_at, deadline_at, abort_at, abort_level, abort_reason, ended_at, end_reason, exit_code, log_chunks, log_bytes, log_lines, log_want, log_total, log_sha256, log_done_at, log_object, log_index, log_expired_at, isolation from otto.task_lease($1::bigint[], $2::text)
+select id, task_id, run_id, agent_id, epoch, granted_at, start_by, expires_at, started_at, deadline_at, abort_at, abort_level, abort_reason, ended_at, end_reason, exit_code, log_chunks, log_bytes, log_lines, log_want, log_total, log_sha256, log_done_at, log_object, log_index, log_expired_at, cores, memory, warm, isolation from otto.task_lease($1::bigint[], $2::text, $3::bigint[])
 `
 
 type TaskLeaseParams struct {
 	Slots []int64
 	Actor string
+	Warm  []int64
 }
 
 // TaskLease grants ready tasks to agents: one for each slot, a slot being an agent's id. All offer the same.
 func (q *Queries) TaskLease(ctx context.Context, arg TaskLeaseParams) ([]Lease, error) {
-	rows, err := q.db.Query(ctx, taskLease, arg.Slots, arg.Actor)
+	rows, err := q.db.Query(ctx, taskLease, arg.Slots, arg.Actor, arg.Warm)
 	if err != nil {
 		return nil, err
 	}
@@ -849,6 +873,9 @@ func (q *Queries) TaskLease(ctx context.Context, arg TaskLeaseParams) ([]Lease, 
 			&i.LogObject,
 			&i.LogIndex,
 			&i.LogExpiredAt,
+			&i.Cores,
+			&i.Memory,
+			&i.Warm,
 			&i.Isolation,
 		); err != nil {
 			return nil, err
@@ -862,7 +889,7 @@ func (q *Queries) TaskLease(ctx context.Context, arg TaskLeaseParams) ([]Lease, 
 }
 
 const taskQuarantine = `-- name: TaskQuarantine :one
-select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at, needs_left, needed, undecided, decided, group_project, group_name, group_limit, on_conflict, award_id from otto.task_quarantine($1::bigint, $2::text, $3::text)
+select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at, needs_left, needed, undecided, decided, group_project, group_name, group_limit, on_conflict, project_id, pool, award_id from otto.task_quarantine($1::bigint, $2::text, $3::text)
 `
 
 type TaskQuarantineParams struct {
@@ -904,13 +931,15 @@ func (q *Queries) TaskQuarantine(ctx context.Context, arg TaskQuarantineParams) 
 		&i.GroupName,
 		&i.GroupLimit,
 		&i.OnConflict,
+		&i.ProjectID,
+		&i.Pool,
 		&i.AwardID,
 	)
 	return i, err
 }
 
 const taskRelease = `-- name: TaskRelease :one
-select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at, needs_left, needed, undecided, decided, group_project, group_name, group_limit, on_conflict, award_id from otto.task_release($1::uuid, $2::int, $3::bigint, $4::text, $5::jsonb, $6::text)
+select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at, needs_left, needed, undecided, decided, group_project, group_name, group_limit, on_conflict, project_id, pool, award_id from otto.task_release($1::uuid, $2::int, $3::bigint, $4::text, $5::jsonb, $6::text)
 `
 
 type TaskReleaseParams struct {
@@ -962,13 +991,15 @@ func (q *Queries) TaskRelease(ctx context.Context, arg TaskReleaseParams) (Task,
 		&i.GroupName,
 		&i.GroupLimit,
 		&i.OnConflict,
+		&i.ProjectID,
+		&i.Pool,
 		&i.AwardID,
 	)
 	return i, err
 }
 
 const taskStart = `-- name: TaskStart :one
-select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at, needs_left, needed, undecided, decided, group_project, group_name, group_limit, on_conflict, award_id from otto.task_start($1::uuid, $2::int, $3::bigint, $4::jsonb, $5::text, $6::int)
+select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at, needs_left, needed, undecided, decided, group_project, group_name, group_limit, on_conflict, project_id, pool, award_id from otto.task_start($1::uuid, $2::int, $3::bigint, $4::jsonb, $5::text, $6::int)
 `
 
 type TaskStartParams struct {
@@ -1020,13 +1051,15 @@ func (q *Queries) TaskStart(ctx context.Context, arg TaskStartParams) (Task, err
 		&i.GroupName,
 		&i.GroupLimit,
 		&i.OnConflict,
+		&i.ProjectID,
+		&i.Pool,
 		&i.AwardID,
 	)
 	return i, err
 }
 
 const taskSupersede = `-- name: TaskSupersede :one
-select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at, needs_left, needed, undecided, decided, group_project, group_name, group_limit, on_conflict, award_id from otto.task_supersede($1::bigint, $2::bigint, $3::text)
+select id, run_id, stage_id, stage_index, index, name, state, reason, requires, priority, always, allow_failure, epoch, retries, interrupts, lease_id, exit_code, ready_at, started_at, finished_at, needs_left, needed, undecided, decided, group_project, group_name, group_limit, on_conflict, project_id, pool, award_id from otto.task_supersede($1::bigint, $2::bigint, $3::text)
 `
 
 type TaskSupersedeParams struct {
@@ -1068,6 +1101,8 @@ func (q *Queries) TaskSupersede(ctx context.Context, arg TaskSupersedeParams) (T
 		&i.GroupName,
 		&i.GroupLimit,
 		&i.OnConflict,
+		&i.ProjectID,
+		&i.Pool,
 		&i.AwardID,
 	)
 	return i, err
@@ -1118,12 +1153,24 @@ func (q *Queries) TaskUndecided(ctx context.Context, task int64) ([]TaskUndecide
 	return items, nil
 }
 
+const taskWhy = `-- name: TaskWhy :one
+select otto.task_why($1::bigint)::jsonb as why
+`
+
+// TaskWhy says what holds a task back, as a tree.
+func (q *Queries) TaskWhy(ctx context.Context, task int64) (json.RawMessage, error) {
+	row := q.db.QueryRow(ctx, taskWhy, task)
+	var why json.RawMessage
+	err := row.Scan(&why)
+	return why, err
+}
+
 const tasksOfRun = `-- name: TasksOfRun :many
 with kinds as materialized (
-    select k.requires, otto.agent_waited_for(k.requires) as agent
-      from (select distinct x.requires from tasks x where x.run_id = $1::bigint and x.state = 'ready') k)
-select t.id, t.run_id, t.stage_id, t.stage_index, t.index, t.name, t.state, t.reason, t.requires, t.priority, t.always, t.allow_failure, t.epoch, t.retries, t.interrupts, t.lease_id, t.exit_code, t.ready_at, t.started_at, t.finished_at, t.needs_left, t.needed, t.undecided, t.decided, t.group_project, t.group_name, t.group_limit, t.on_conflict, t.award_id, s.name as stage, coalesce(a.name, '')::text as agent,
-       coalesce(case when t.state = 'ready' and t.ready_at <= otto.clock() then (select k.agent from kinds k where k.requires = t.requires)
+    select k.pool, k.requires, otto.agent_waited_for(k.pool, k.project_id, k.requires) as agent
+      from (select distinct x.pool, x.project_id, x.requires from tasks x where x.run_id = $1::bigint and x.state = 'ready') k)
+select t.id, t.run_id, t.stage_id, t.stage_index, t.index, t.name, t.state, t.reason, t.requires, t.priority, t.always, t.allow_failure, t.epoch, t.retries, t.interrupts, t.lease_id, t.exit_code, t.ready_at, t.started_at, t.finished_at, t.needs_left, t.needed, t.undecided, t.decided, t.group_project, t.group_name, t.group_limit, t.on_conflict, t.project_id, t.pool, t.award_id, s.name as stage, coalesce(a.name, '')::text as agent,
+       coalesce(case when t.state = 'ready' and t.ready_at <= otto.clock() then (select k.agent from kinds k where k.pool = t.pool and k.requires = t.requires)
                      else otto.task_waits_for(t) end, '')::text as waiting_for
   from tasks t
   join stages s on s.id = t.stage_id
@@ -1180,6 +1227,8 @@ func (q *Queries) TasksOfRun(ctx context.Context, run int64) ([]TasksOfRunRow, e
 			&i.Task.GroupName,
 			&i.Task.GroupLimit,
 			&i.Task.OnConflict,
+			&i.Task.ProjectID,
+			&i.Task.Pool,
 			&i.Task.AwardID,
 			&i.Stage,
 			&i.Agent,

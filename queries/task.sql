@@ -85,10 +85,10 @@ select sqlc.embed(t), s.name as stage, coalesce(a.name, '')::text as agent, coal
 -- TasksOfRun reads a run's tasks in the order of the plan. What is ready waits for what its requirements wait for: asked once
 -- for all tasks that have the same.
 with kinds as materialized (
-    select k.requires, otto.agent_waited_for(k.requires) as agent
-      from (select distinct x.requires from tasks x where x.run_id = @run::bigint and x.state = 'ready') k)
+    select k.pool, k.requires, otto.agent_waited_for(k.pool, k.project_id, k.requires) as agent
+      from (select distinct x.pool, x.project_id, x.requires from tasks x where x.run_id = @run::bigint and x.state = 'ready') k)
 select sqlc.embed(t), s.name as stage, coalesce(a.name, '')::text as agent,
-       coalesce(case when t.state = 'ready' and t.ready_at <= otto.clock() then (select k.agent from kinds k where k.requires = t.requires)
+       coalesce(case when t.state = 'ready' and t.ready_at <= otto.clock() then (select k.agent from kinds k where k.pool = t.pool and k.requires = t.requires)
                      else otto.task_waits_for(t) end, '')::text as waiting_for
   from tasks t
   join stages s on s.id = t.stage_id
@@ -96,6 +96,10 @@ select sqlc.embed(t), s.name as stage, coalesce(a.name, '')::text as agent,
   left join agents a on a.id = l.agent_id
  where t.run_id = @run::bigint
  order by t.stage_index, t.index;
+
+-- name: TaskWhy :one
+-- TaskWhy says what holds a task back, as a tree.
+select otto.task_why(@task::bigint)::jsonb as why;
 
 -- name: StepsOfRun :many
 -- StepsOfRun reads the steps of the current attempts of a run's tasks.

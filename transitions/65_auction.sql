@@ -25,23 +25,22 @@ begin
        and coalesce(o.suspended_until, '-infinity') <= clock() and template_room(p.id) > 0;
 end $$;
 
--- tasks_unserved lists ready tasks that no agent with room fits, and that an agent would fit that could be started; by priority and
--- age. It looks at the first thousand that are ready, and holds each requirement against agents and templates once.
+-- tasks_unserved lists ready tasks that no agent with room fits, and that an agent would fit that could be started; by rank. Such agents
+-- come into the pool default. It holds each queue against agents and templates once, however many tasks wait in it.
 create function otto.tasks_unserved(orchestrator bigint, at_most int)
 returns setof tasks language plpgsql stable as $$
 begin
     return query
-    with ahead as materialized (
-        select t.* from tasks t where t.state = 'ready' and t.ready_at <= clock() order by t.priority desc, t.ready_at, t.id limit 1000
-    ), idle as materialized (
-        select distinct a.offers from agents a
-         where a.state = 'online' and a.capacity > (select count(*) from leases l where l.agent_id = a.id and l.ended_at is null)
-    ), kinds as materialized (
-        select k.requires from (select distinct h.requires from ahead h) k
-         where not exists (select from idle i where fits(k.requires, i.offers))
-           and exists (select from templates_living(orchestrator) p where fits(k.requires, p.offers))
+    with open as materialized (
+        select q.* from queues_ready('default') q
+         where not exists (select from agents a where a.state = 'online' and a.pool = 'default' and fits(q.requires, a.offers) and room_holds(agent_room(a.id), q.requires))
+           and exists (select from templates_living(orchestrator) p where fits(q.requires, p.offers))
+           and pool_allows('default', q.project)
     )
-    select h.* from ahead h join kinds k on k.requires = h.requires order by h.priority desc, h.ready_at, h.id limit at_most;
+    select t.* from open q, lateral (
+           select t.* from tasks t where t.state = 'ready' and t.pool = 'default' and t.project_id = q.project and task_kind(t.requires) = q.kind and t.ready_at <= clock()
+            order by task_rank(t.ready_at, t.priority), t.id limit at_most) t
+     order by task_rank(t.ready_at, t.priority), t.id limit at_most;
 end $$;
 
 -- auction_open: – → open, one for each stage with tasks that nobody serves and that are in no auction; not while somebody else opens.

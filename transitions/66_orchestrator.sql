@@ -162,7 +162,7 @@ end $$;
 create function otto.task_starved(t tasks) returns boolean language plpgsql stable as $$
 begin
     return t.state = 'ready' and t.ready_at < clock() - (select c.queue_timeout from cluster c)
-       and not exists (select from agents a where a.state in ('online', 'draining') and fits(t.requires, a.offers))
+       and not exists (select from agents a where a.state in ('online', 'draining') and a.pool = t.pool and fits(t.requires, a.offers) and pool_allows(t.pool, t.project_id))
        and not exists (select from templates p join orchestrators o on o.id = p.orchestrator_id where p.offered and o.state = 'online' and fits(t.requires, p.offers));
 end $$;
 

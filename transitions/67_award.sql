@@ -131,8 +131,8 @@ begin
         return;
     end if;
     update tasks set state = 'scheduled', epoch = epoch + 1, lease_id = gen_random_uuid(), award_id = null, reason = null, exit_code = null where id = t.id returning * into t;
-    insert into leases (id, task_id, run_id, agent_id, epoch, granted_at, start_by, expires_at)
-    select t.lease_id, t.id, t.run_id, agent, t.epoch, clock(), clock() + c.start_within, clock() + c.lease_ttl from cluster c;
+    insert into leases (id, task_id, run_id, agent_id, epoch, granted_at, start_by, expires_at, cores, memory)
+    select t.lease_id, t.id, t.run_id, agent, t.epoch, clock(), clock() + c.start_within, clock() + c.lease_ttl, v.cores, v.memory from cluster c, reserves(t.requires) v;
     update awards set ended_at = clock(), end_reason = 'started', lease_id = t.lease_id where id = w.id;
     perform steps_lay_out(array[t.lease_id]);
 

@@ -21,7 +21,7 @@ begin
     elsif t.ready_at > clock() then
         return 'the delay before its next attempt, until ' || to_char(t.ready_at at time zone 'utc', 'HH24:MI:SS') || ' UTC';
     end if;
-    return agent_waited_for(t.requires);
+    return agent_waited_for(t.pool, t.project_id, t.requires);
 end $$;
 
 -- group_waited_for says in a sentence who holds the concurrency group that a task waits for.
@@ -35,24 +35,28 @@ begin
     return 'concurrency group ' || t.group_name || coalesce(': ' || holders || ' holds it', ' to be counted');
 end $$;
 
--- agent_waited_for says in a sentence which agent ready tasks with such requirements wait for. It looks at all agents, so
--- whoever asks for many tasks asks once for each requirement.
-create function otto.agent_waited_for(requires jsonb) returns text
+-- agent_waited_for says in a sentence which agent the ready tasks of a project wait for that have such requirements. It looks at all agents
+-- of the pool, so whoever asks for many tasks asks once for each requirement.
+create function otto.agent_waited_for(pool text, project bigint, requires jsonb) returns text
 language plpgsql stable security definer set search_path = public, otto, pg_temp as $$
 #variable_conflict use_variable
-declare fitting int; free int; online int; told jsonb := requires - 'otto.protocol';
+declare fitting int; free int; online int; told jsonb := requires - 'otto.protocol'; of text := case when pool <> 'default' then ' of pool ' || pool else '' end;
 begin
-    select count(*), count(*) filter (where a.capacity > (select count(*) from leases l where l.agent_id = a.id and l.ended_at is null))
-      into fitting, free from agents a where a.state = 'online' and fits(requires, a.offers);
+    if not pool_allows(pool, project) then
+        return format(case when exists (select from pools p where p.name = pool) then 'pool %s, which its project may not use' else 'pool %s, which does not exist' end, pool);
+    end if;
+    select count(*), count(*) filter (where room_holds(agent_room(a.id), requires)) into fitting, free from agents a where a.pool = pool and a.state = 'online' and fits(requires, a.offers);
     if fitting = 0 then
         -- The protocol is Otto's own requirement: it is told only where an older agent would fit but for it.
-        select count(*), case when bool_or(fits(told, a.offers)) then requires else told end into online, told from agents a where a.state = 'online';
-        return 'an agent' || case when told = '{}' then '' else ' that offers ' || requires_text(told) end
+        select count(*), case when bool_or(fits(told, a.offers)) then requires else told end into online, told from agents a where a.pool = pool and a.state = 'online';
+        return 'an agent' || of || case when told = '{}' then '' else ' that offers ' || requires_text(told) end
             || case online when 0 then ': none is online' when 1 then ': the one that is online does not' else ': none of the ' || online || ' that are online does' end
+            || case when online > 0 and not exists (select from agents a where a.pool = pool and a.state <> 'disabled' and fits(requires, a.offers))
+                    then ', and no other has enrolled that could' else '' end
             || coalesce('; ' || orchestrators_text(requires), '');
     end if;
-    return case when free = 0 then 'room on an agent: all ' || fitting || ' that fit are busy'
-                else 'an agent to ask for it' end;
+    return case when free = 0 then 'room on an agent' || of || ': all ' || fitting || ' that fit are busy'
+                else 'an agent' || of || ' to ask for it' end;
 end $$;
 
 -- requires_text writes requirements as people do: cores>=2, go>=1.25 <2, memory>=2GiB, os=linux, tools=git+helm.

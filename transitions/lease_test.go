@@ -228,7 +228,7 @@ func TestRequirements(t *testing.T) {
 	}
 	run := w.run("stages: [{stage: a, requires: {os: plan9, cores: 4}, steps: [{sh: a}]}]")
 	got := must[[]db.TasksOfRunRow](t)(w.q.TasksOfRun(w.ctx(), run))[0].WaitingFor
-	if want := "an agent that offers cores>=4, os=plan9: none of the 2 that are online does"; got != want {
+	if want := "an agent that offers cores>=4, os=plan9: none of the 2 that are online does, and no other has enrolled that could"; got != want {
 		t.Errorf("waits for %q, want %q", got, want)
 	}
 }

@@ -78,7 +78,7 @@ Start in the directory of a project:
 		}
 	}
 	add(groupPipeline, newRun(a), newExplain(a), newValidate(a), newLock(a), newInit(a), newSchema(a))
-	add(groupRuns, newRuns(a), newShow(a), newLogs(a), newEvents(a), newAbort(a), newRerun(a))
+	add(groupRuns, newRuns(a), newShow(a), newWhy(a), newLogs(a), newEvents(a), newAbort(a), newRerun(a))
 	root.Version = version()
 	root.SetVersionTemplate(versionLine())
 	add(groupFleet, newUp(a), newServer(a), newWorker(a), newAgent(a), newAgents(a), newMigrate(a), newToken(a), newOrchestrator(a))

@@ -43,6 +43,7 @@ func exitOfRun() string {
 
 func newRun(a *app) *cobra.Command {
 	var project string
+	var priority int
 	var show viewFlags
 	var yes bool
 	var given factFlags
@@ -63,8 +64,11 @@ With --repo it runs a commit of a repository instead, which the agents check out
 			if _, err := a.passEnv(); err != nil {
 				return usage(cmd, "%w", err)
 			}
+			if priority < -100 || priority > 100 {
+				return usage(cmd, "the priority is %d: it must be from -100 to 100", priority)
+			}
 			if from.given() {
-				return a.runRepo(cmd, repoRun{&from, &given, args, project}, show)
+				return a.runRepo(cmd, repoRun{&from, &given, args, project, priority}, show)
 			}
 			file, err := a.findOrPropose(cmd.Context(), args)
 			if err != nil {
@@ -90,12 +94,13 @@ With --repo it runs a commit of a repository instead, which the agents check out
 				return err
 			}
 			return a.session(cmd.Context(), show, func(ctx context.Context, c *connection) (client.Run, error) {
-				return a.submit(ctx, c, &submission{file: file, facts: facts, plan: plan, digest: digest, project: project})
+				return a.submit(ctx, c, &submission{file: file, facts: facts, plan: plan, digest: digest, project: project, priority: priority})
 			})
 		},
 	}
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "run what is proposed, without asking")
 	cmd.Flags().StringVar(&project, "project", "", "the project that the run belongs to")
+	cmd.Flags().IntVar(&priority, "priority", 0, "go before the project's other runs as if its tasks had waited so many `minutes` longer, from -100 to 100")
 	a.addPassEnv(cmd.Flags(), "the agent of a private server")
 	given.add(cmd)
 	from.add(cmd.Flags())
@@ -144,12 +149,13 @@ func (a *app) session(ctx context.Context, show viewFlags, start func(context.Co
 
 // submission is what otto run asks a server for.
 type submission struct {
-	file    *ottofile
-	facts   pipeline.Facts
-	plan    *pipeline.Plan
-	digest  string // of the plan
-	project string
-	from    *client.Checkout // what agents check out, instead of the working tree
+	file     *ottofile
+	facts    pipeline.Facts
+	plan     *pipeline.Plan
+	digest   string // of the plan
+	project  string
+	priority int
+	from     *client.Checkout // what agents check out, instead of the working tree
 }
 
 // request asks a server for the plan that was made here, with all that planning has looked at.
@@ -179,7 +185,7 @@ func (a *app) submit(ctx context.Context, c *connection, s *submission) (client.
 			return client.Run{}, err
 		}
 		return c.RunCreate(ctx, client.RunCreate{
-			Project: s.project, Repository: s.from.Repository, Ref: s.from.Ref, Commit: s.from.Commit, Plan: plan, Event: sourceEvent(s.facts.Event), Params: s.facts.Params,
+			Project: s.project, Priority: s.priority, Repository: s.from.Repository, Ref: s.from.Ref, Commit: s.from.Commit, Plan: plan, Event: sourceEvent(s.facts.Event), Params: s.facts.Params,
 		})
 	}
 	packed, err := a.pack(ctx, s.file)
@@ -202,7 +208,7 @@ func (a *app) submit(ctx context.Context, c *connection, s *submission) (client.
 		return client.Run{}, err
 	}
 	return c.RunCreate(ctx, client.RunCreate{
-		Project: s.project, Source: packed.Digest, Plan: plan, Event: sourceEvent(s.facts.Event), Params: s.facts.Params,
+		Project: s.project, Priority: s.priority, Source: packed.Digest, Plan: plan, Event: sourceEvent(s.facts.Event), Params: s.facts.Params,
 	})
 }
 

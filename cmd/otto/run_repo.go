@@ -59,6 +59,8 @@ type repoRun struct {
 	given   *factFlags
 	args    []string
 	project string
+
+	priority int
 }
 
 // runRepo plans the Ottofile of a commit, with the person's own access to the repository, and lets agents check the commit out with
@@ -109,7 +111,7 @@ func (a *app) runRepo(cmd *cobra.Command, r repoRun, show viewFlags) error {
 	}
 	from := &client.Checkout{Repository: r.from.repo, Ref: first(r.from.ref, at.Branch), Commit: at.SHA}
 	return a.session(ctx, show, func(ctx context.Context, c *connection) (client.Run, error) {
-		return a.submit(ctx, c, &submission{file: file, facts: facts, plan: plan, digest: digest, project: r.project, from: from})
+		return a.submit(ctx, c, &submission{file: file, facts: facts, plan: plan, digest: digest, project: r.project, priority: r.priority, from: from})
 	})
 }
 

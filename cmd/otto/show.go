@@ -85,6 +85,9 @@ func (a *app) printRun(run client.RunDetail, asJSON bool) error {
 	fact("started", first(when(run.StartedAt), unstarted(run.State)))
 	fact("took", between(run.StartedAt, run.FinishedAt))
 	fact("by", run.CreatedBy)
+	if run.Priority != 0 {
+		fact("priority", fmt.Sprint(run.Priority))
+	}
 	if run.RerunOf != 0 {
 		fact("rerun of", fmt.Sprint(run.RerunOf))
 	}
