@@ -255,7 +255,7 @@ func TestTasksForAgentsThatKnowThem(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := detail.Stages[0].Tasks[0].WaitingFor; got != "an agent that offers os=linux, otto.protocol=task-2: the one that is online does not" {
+			if got := detail.Stages[0].Tasks[0].WaitingFor; got != "an agent that offers os=linux, otto.protocol=task-2: the one that is online does not, and no other has enrolled that could" {
 				t.Errorf("it waits for %s", got)
 			}
 			offer := knowing()
