@@ -161,7 +161,8 @@ func (o *omissions) unexplained(t *tracedTask) string {
 	case kind == "stage_failed" || kind == "stage_aborted":
 		return unless(t.Worst >= severities["aborted"] && !t.Always, "no stage before has failed")
 	case kind == "task_failed" || kind == "task_aborted":
-		return unless(before != nil && before.Stage == t.Stage && before.State == strings.TrimPrefix(kind, "task_") && !t.Always, "that task did not fail beside it")
+		// A stage that is for failures does not begin in a run that is aborted: then nothing of it runs, whatever is marked always.
+		return unless(before != nil && before.Stage == t.Stage && before.State == strings.TrimPrefix(kind, "task_") && (!t.Always || t.OnFailure), "that task did not fail beside it")
 	case kind == "run_aborted":
 		return unless(t.RunState == "aborted" || t.RunState == "failed", "its run was not aborted")
 	case o.isLate(t.Spec.When):

@@ -33,6 +33,7 @@ func TestOmissions(t *testing.T) {
 		"stage":         {tracedTask{State: "skipped", Reason: "stage_failed: s", Worst: 4}, func(t *tracedTask) { t.Worst = 2 }, "no stage before"},
 		"stage_always":  {tracedTask{State: "skipped", Reason: "stage_failed: s", Worst: 4}, func(t *tracedTask) { t.Always = true }, "no stage before"},
 		"sibling":       {tracedTask{State: "skipped", Reason: "task_failed: bad"}, func(t *tracedTask) { t.Stage = 1 }, "did not fail beside it"},
+		"sibling_never": {tracedTask{State: "skipped", Reason: "task_failed: bad", Always: true, OnFailure: true}, func(t *tracedTask) { t.OnFailure = false }, "did not fail beside it"},
 		"run":           {tracedTask{State: "skipped", Reason: "run_aborted", RunState: "aborted"}, func(t *tracedTask) { t.RunState = "succeeded" }, "was not aborted"},
 		"condition":     {tracedTask{State: "skipped", Reason: "it is false", Spec: tracedSpec{When: &tracedWhen{late("other"), "later"}}}, func(t *tracedTask) { t.Spec.When = asks }, "condition is met"},
 		"condition_ran": {tracedTask{State: "succeeded", Epoch: 1, Spec: tracedSpec{When: asks}}, func(t *tracedTask) { t.Spec.When = &tracedWhen{late("other"), "later"} }, "condition is not met"},
