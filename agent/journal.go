@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"hash"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -23,7 +24,8 @@ const (
 )
 
 // journal is the log of one task. It cuts what is written to it into chunks and puts them into the spool. In memory are
-// only the chunk being filled, and the one before, which is packed meanwhile: a step need not wait for that.
+// only the chunk being filled, and those before that are packed meanwhile, each on a processor of its own: packing is the slowest
+// part of a log's way, and a step need not wait for it.
 type journal struct {
 	began  time.Time
 	limit  int   // raw bytes of a chunk
@@ -35,23 +37,31 @@ type journal struct {
 
 	mu       sync.Mutex
 	bytes    []byte
-	other    []byte // the buffer of the chunk that is packed
+	seq      int // of the chunk being filled
 	segments []client.Segment
 	timer    *time.Timer
 	room     int64 // raw bytes of output that the log still takes
 	toldCut  bool
 	sealed   bool
 
-	packed chan struct{} // closed when the chunk before is in the spool, or never will be; only then may one touch
+	free   chan []byte   // buffers for the chunks that may be packed at the same time
+	stored chan struct{} // closed when the chunk before is in the spool, or never will be; only then may one touch
 	total  client.LogTotal
 	sum    hash.Hash
 	err    error // that broke the spool
 }
 
+// packers is how many chunks of a log are packed at the same time, where there are as many processors.
+const packers = 4
+
 func newJournal(s *spool, zip *zstd.Encoder, limit int, most int64) *journal {
 	j := &journal{began: time.Now(), limit: limit, most: most, room: most, spool: s, zip: zip, sum: sha256.New(), broken: func(error) {}}
-	j.packed = make(chan struct{})
-	close(j.packed)
+	j.stored = make(chan struct{})
+	close(j.stored)
+	j.free = make(chan []byte, packers)
+	for range min(packers, runtime.GOMAXPROCS(0)) {
+		j.free <- nil // it grows with its first chunk
+	}
 	return j
 }
 
@@ -130,7 +140,7 @@ func (j *journal) seal() (client.LogTotal, error) {
 	defer j.mu.Unlock()
 	if !j.sealed {
 		j.cut()
-		<-j.packed
+		<-j.stored
 		j.sealed = true
 		j.total.SHA256 = hex.EncodeToString(j.sum.Sum(nil))
 		j.spool.seal()
@@ -164,7 +174,8 @@ func (j *journal) flush() {
 	j.cut()
 }
 
-// cut has the pending chunk, if there is one, put into the spool, once the one before is there.
+// cut has the pending chunk, if there is one, packed and put into the spool, behind the one before. It waits while as many as may
+// be are being packed.
 func (j *journal) cut() {
 	if j.timer != nil {
 		j.timer.Stop()
@@ -173,21 +184,22 @@ func (j *journal) cut() {
 	if len(j.segments) == 0 {
 		return
 	}
-	<-j.packed
-	if j.err == nil {
-		raw, segments, packed := j.bytes, j.segments, make(chan struct{})
-		j.bytes, j.other, j.packed = j.other, raw, packed
-		go func() {
-			defer close(packed)
-			j.store(raw, segments)
-		}()
-	}
-	j.bytes, j.segments = j.bytes[:0], nil
+	raw, segments, seq, before, stored := j.bytes, j.segments, j.seq, j.stored, make(chan struct{})
+	j.bytes, j.segments, j.seq, j.stored = <-j.free, nil, j.seq+1, stored
+	go func() {
+		frame, err := j.chunk(seq, raw, segments).Frame()
+		<-before
+		j.store(frame, raw, err)
+		close(stored)
+		j.free <- raw[:0]
+	}()
 }
 
 // store puts a chunk into the spool. A log with a hole is worth nothing: the first failure is the last try.
-func (j *journal) store(raw []byte, segments []client.Segment) {
-	frame, err := j.chunk(raw, segments).Frame()
+func (j *journal) store(frame, raw []byte, err error) {
+	if j.err != nil {
+		return
+	}
 	if err == nil {
 		err = j.spool.append(frame, len(raw))
 	}
@@ -202,10 +214,10 @@ func (j *journal) store(raw []byte, segments []client.Segment) {
 }
 
 // chunk is what goes over the wire: a zstd frame, unless that is longer than the bytes as they are.
-func (j *journal) chunk(raw []byte, segments []client.Segment) client.LogChunk {
+func (j *journal) chunk(seq int, raw []byte, segments []client.Segment) client.LogChunk {
 	c := client.LogChunk{
 		Epoch:    j.epoch,
-		Seq:      j.total.Chunks,
+		Seq:      seq,
 		Encoding: "zstd",
 		Bytes:    len(raw),
 		Segments: segments,
