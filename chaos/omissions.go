@@ -220,4 +220,3 @@ func (o *omissions) notSuperseded(t *tracedTask) string {
 	}
 	return "that run has no such task in its group"
 }
-

@@ -43,7 +43,7 @@ func TestOmissions(t *testing.T) {
 	} {
 		o := omissions{runs: map[int64]map[string]*tracedTask{1: {
 			"bad": {State: "failed"}, "forgiven": {State: "failed", AllowFailure: true}, "full": {State: "skipped", Reason: "concurrency: g"},
-			"out": {State: "skipped", Reason: "it is false", Spec: tracedSpec{When: &tracedWhen{late("other"), "later"}}},
+			"out":   {State: "skipped", Reason: "it is false", Spec: tracedSpec{When: &tracedWhen{late("other"), "later"}}},
 			"tells": {State: "succeeded", Outputs: map[string]any{output: goes}}, "other": {State: "succeeded", Outputs: map[string]any{output: "no"}},
 		}, 2: {"newer": {Group: "g", OnConflict: "abort_older"}}}}
 		c.task.Run = 1
