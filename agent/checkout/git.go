@@ -151,9 +151,15 @@ func complaint(said string, err error) error {
 	var last string
 	for line := range strings.Lines(said) {
 		line = strings.TrimSpace(line)
-		for _, word := range []string{"fatal: ", "error: ", "remote: error: ", "ERROR: ", "Host key verification failed", "Permission denied", "batch response: "} {
-			if strings.HasPrefix(line, word) {
-				return fmt.Errorf("git: %s", strings.TrimPrefix(strings.TrimPrefix(line, "fatal: "), "error: "))
+		switch {
+		case strings.Contains(line, "unable to read askpass response"):
+			return errors.New("git: the repository asks for a credential, and this agent has none for it: otto agent --git-credentials FILE names them")
+		case strings.Contains(line, "Permission denied ("), strings.HasPrefix(line, "Host key verification failed"):
+			return fmt.Errorf("git: ssh: %s", line)
+		}
+		for _, word := range []string{"fatal: ", "error: ", "remote: error: ", "ERROR: ", "batch response: "} {
+			if text, ok := strings.CutPrefix(line, word); ok {
+				return fmt.Errorf("git: %s", text)
 			}
 		}
 		if line != "" {
