@@ -23,9 +23,6 @@ func (t *task) checkout(ctx context.Context, what client.Checkout) error {
 	if t.lease.Spec.Checkout != nil {
 		r.CheckoutSpec = *t.lease.Spec.Checkout
 	}
-	if r.Off {
-		return nil
-	}
 	if err := t.agent.repos.Checkout(ctx, r); err != nil {
 		return err
 	}

@@ -42,6 +42,9 @@ func (t *task) prepare(ctx context.Context, made <-chan error) (err error) {
 
 // fill puts the source into the workspace.
 func (t *task) fill(ctx context.Context) error {
+	if c := t.lease.Spec.Checkout; c != nil && c.Off {
+		return nil
+	}
 	if t.lease.Checkout != nil {
 		if err := t.checkout(ctx, *t.lease.Checkout); err != nil {
 			return err

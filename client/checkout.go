@@ -18,7 +18,7 @@ type Checkout struct {
 
 // CheckoutSpec says how a task wants it. Absent: the commit alone, without its history.
 type CheckoutSpec struct {
-	Off        bool `json:"off,omitempty" doc:"The workspace starts empty."`
+	Off        bool `json:"off,omitempty" doc:"The workspace starts empty, also where a source was uploaded."`
 	Depth      int  `json:"depth,omitempty" doc:"How many commits of history, from the commit backwards; -1: all. 1 if absent."`
 	Submodules bool `json:"submodules,omitempty" doc:"Submodules too, and theirs."`
 	LFS        bool `json:"lfs,omitempty" doc:"The content of the files that git-lfs keeps, instead of its pointers."`

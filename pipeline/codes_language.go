@@ -26,6 +26,7 @@ const (
 	badOutput          Code = "OTTO1424"
 	unknownOutput      Code = "OTTO1425"
 	badImage           Code = "OTTO1426"
+	badCheckout        Code = "OTTO1490"
 	badShellCommand    Code = "OTTO1427"
 	badMayAdd          Code = "OTTO1428"
 
@@ -63,6 +64,7 @@ func languageCodes() []CodeInfo {
 		{badImage, SeverityError, "The name of an image cannot be used"},
 		{badShellCommand, SeverityError, "A shell cannot be used"},
 		{badMayAdd, SeverityError, "A task cannot add these tasks"},
+		{badCheckout, SeverityError, "A checkout cannot be like this"},
 		{unpinnedImage, SeverityWarning, "An image may change"},
 		{unusedParam, SeverityHint, "A parameter is not used"},
 		{unsureOutput, SeverityWarning, "An output is read of a task that may not run"},

@@ -73,6 +73,9 @@ func (c *compactWriter) task(x Task) {
 	c.values("matrix", x.Matrix)
 	c.values("requires", x.Requires)
 	c.line2("image", x.Image)
+	if x.Checkout != nil {
+		c.line2("checkout", fmt.Sprintf("%+v", *x.Checkout))
+	}
 	c.line2("environment", x.Environment)
 	if g := x.Concurrency; g != nil {
 		c.line(2, "concurrency", value(c.t, g.Group), fmt.Sprint(g.Limit), string(g.OnConflict))

@@ -57,6 +57,7 @@ type taskDecl struct {
 	when         val[*Condition]
 	needs        *needsDecl
 	image        val[string]
+	checkout     *checkoutDecl
 	shell        shellDecl
 	environment  val[string]
 	concurrency  *concurrencyDecl
@@ -133,6 +134,9 @@ func (t *taskDecl) inherit(f *taskDecl) {
 	}
 	if t.shell.at == nil {
 		t.shell = f.shell
+	}
+	if t.checkout == nil {
+		t.checkout = f.checkout
 	}
 	if t.retries == nil {
 		t.retries = f.retries

@@ -19,6 +19,7 @@ type language struct {
 	protection  object[protectionDecl]
 	concurrency object[concurrencyDecl]
 	mayAdd      object[mayAddDecl]
+	checkout    object[checkoutDecl]
 	template    object[templateDecl]
 	input       object[paramDecl]
 	later       map[string]string // keys of later versions: what they will do
@@ -28,7 +29,7 @@ type language struct {
 func newLanguage() language {
 	l := language{
 		step: stepObject(), retries: retriesObject(), onExit: onExitObject(), param: paramObject(), triggers: triggersObject(),
-		schedule: scheduleObject(), environment: environmentObject(), protection: protectionObject(), concurrency: concurrencyObject(), mayAdd: mayAddObject(),
+		schedule: scheduleObject(), environment: environmentObject(), protection: protectionObject(), concurrency: concurrencyObject(), mayAdd: mayAddObject(), checkout: checkoutObject(),
 		template: templateObject(), input: inputObject(), later: laterKeys(), moved: movedKeys(),
 	}
 	l.task = taskObject()
@@ -111,6 +112,8 @@ func taskObject() object[taskDecl] {
 			func(d *decoder, t *taskDecl, k, v *node) { t.needs = d.needs(k, v) }},
 		{"image", "The container image that its steps run in. Default: the host of the agent.", textType,
 			func(d *decoder, t *taskDecl, _, v *node) { t.image = d.image(v) }},
+		{"checkout", "How much of the run's repository the workspace begins with; false: nothing. Default: its commit, without history.", checkoutType,
+			func(d *decoder, t *taskDecl, _, v *node) { t.checkout = d.checkout(v) }},
 		{"shell", "The command that gets the file of a script: sh, bash, or words such as [python3, -u]. Default: /bin/sh -e.", shellType,
 			func(d *decoder, t *taskDecl, _, v *node) { t.shell = d.shellCommand(v) }},
 		{"environment", "The environment it deploys to, of those below environments.", nameType,
@@ -151,7 +154,7 @@ func taskObject() object[taskDecl] {
 
 // defaultsObject has the keys of a task that may be said once for all tasks.
 func defaultsObject(task object[taskDecl]) object[taskDecl] {
-	shared := []string{"image", "shell", "requires", "timeout", "retries", "on_lost"}
+	shared := []string{"image", "checkout", "shell", "requires", "timeout", "retries", "on_lost"}
 	return object[taskDecl]{what: "defaults", doc: "What tasks have that do not say it themselves.",
 		keys: slices.DeleteFunc(slices.Clone(task.keys), func(k key[taskDecl]) bool { return !slices.Contains(shared, k.name) })}
 }

@@ -17,6 +17,8 @@ const (
 	noteParam       = "a parameter without a default is empty, false or 0 unless it is given"
 	noteLegs        = "the legs of a matrix run together"
 	noteImage       = "an image needs an agent with docker"
+	noteNoCheckout  = "checkout: false"
+	noteAllHistory  = "depth: all"
 	noteDeploys     = "a task that deploys is not tried again by itself when its agent is lost"
 	noteGroup       = "a task that deploys is in the group of its environment"
 	noteOneAtOnce   = "one task of a group runs at once unless it says otherwise"

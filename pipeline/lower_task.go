@@ -24,6 +24,7 @@ func (l *lowering) task(f *fileDecl, t *taskDecl, stage *Condition, ptr string) 
 	o.sayIf(ptr+"/allow_failure", t.allowFailure.at, t.allowFailure.v)
 	o.sayIf(ptr+"/always", t.always.at, t.always.v)
 	o.sayIf(ptr+"/image", t.image.at, t.image.v != "")
+	out.Checkout = l.checkout(t.checkout, ptr+"/checkout")
 	l.requires(t, &out, ptr)
 	out.Retries = l.retries(t.retries, ptr+"/retries")
 	for _, x := range t.outputs {

@@ -61,6 +61,7 @@ type Task struct {
 	Base        string            `json:"base,omitempty"`   // the name before the matrix: unit, for the leg "unit (1.26)"
 	Matrix      map[string]any    `json:"matrix,omitempty"` // the values of this leg
 	Image       string            `json:"image,omitempty"`  // the container its steps run in; the agent's host if empty
+	Checkout    *Checkout         `json:"checkout,omitempty"`
 	Environment string            `json:"environment,omitempty"`
 	Needs       []string          `json:"needs,omitzero"` // names of the tasks it waits for; nil: all stages before its own; empty: nothing
 	When        *Condition        `json:"when,omitempty"`
@@ -121,6 +122,15 @@ type MayAdd struct {
 	Template string          `json:"template"`
 	Max      int             `json:"max"`
 	Inputs   []FragmentInput `json:"inputs,omitempty"`
+}
+
+// Checkout is how much of the run's repository a task begins with; nil: the run's commit alone. Of a run whose source was uploaded
+// only Off counts.
+type Checkout struct {
+	Off        bool `json:"off,omitempty"`
+	Depth      int  `json:"depth,omitempty"` // commits of history; 0: one; -1: all
+	Submodules bool `json:"submodules,omitempty"`
+	LFS        bool `json:"lfs,omitempty"`
 }
 
 // Retries says when a failed attempt is followed by another one.

@@ -56,6 +56,9 @@ func (b *builder) withTask(t *pipeline.Task, ptr string) []Fact {
 	for _, key := range slices.Sorted(maps.Keys(t.Matrix)) {
 		f.add(Joined, "matrix", "matrix/"+escape(key), key+"="+plain(t.Matrix[key]))
 	}
+	if c := t.Checkout; c != nil {
+		f.add(Line, "checkout", "checkout", checkoutText(c))
+	}
 	if c := t.Concurrency; c != nil {
 		f.add(Line, "group", "concurrency/group", concurrencyText(c))
 	}
@@ -159,4 +162,25 @@ func (f *facts) env(env map[string]string, t *pipeline.Task, field string) {
 			f.add(weight, "env", at, name+"="+quoted(value))
 		}
 	}
+}
+
+// checkoutText says how much of a repository a task begins with.
+func checkoutText(c *pipeline.Checkout) string {
+	if c.Off {
+		return "nothing: the workspace begins empty"
+	}
+	parts := []string{"the commit alone"}
+	switch {
+	case c.Depth < 0:
+		parts[0] = "the commit with all history"
+	case c.Depth > 1:
+		parts[0] = "the last " + Count(c.Depth, "commit")
+	}
+	if c.Submodules {
+		parts = append(parts, "submodules")
+	}
+	if c.LFS {
+		parts = append(parts, "large files")
+	}
+	return strings.Join(parts, ", ")
 }
