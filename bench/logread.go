@@ -74,7 +74,7 @@ func (p *press) deep(ctx context.Context, task int64, bytes int) error {
 	}
 	p.s.report.add("logs", name+", just complete", "ms", samples{fresh})
 	began := time.Now()
-	err = p.until(ctx, func(ctx context.Context) (is bool, err error) {
+	err = p.until(ctx, glance, func(ctx context.Context) (is bool, err error) {
 		if err := p.alive(); err != nil {
 			return false, err
 		}

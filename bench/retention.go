@@ -54,7 +54,7 @@ func (e *era) retire(ctx context.Context) (begun retired, err error) {
 	if _, err := e.db.Exec(ctx, "select otto.enqueue('runs_prune', '{}')"); err != nil {
 		return begun, err
 	}
-	return begun, e.until(ctx, func(ctx context.Context) (bool, error) {
+	return begun, e.until(ctx, glance, func(ctx context.Context) (bool, error) {
 		begun, err = e.retired(ctx)
 		return begun.runs > before.runs, err
 	})
