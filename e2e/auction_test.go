@@ -183,6 +183,13 @@ func TestAuction(t *testing.T) {
 	if a.Awards[0].Because != "cheapest of 2 bids: Y/y 0.003333, X/x 0.016667" {
 		t.Errorf("because %s", a.Awards[0].Because)
 	}
+	if text := f.otto("show", fmt.Sprint(run)); !strings.Contains(text, "s was won by Y, because cheapest of 2 bids: Y/y 0.003333, X/x 0.016667 (late)\n") ||
+		!strings.Contains(text, "s was won by X, because next, after Y (late), cheapest living of 2 bids: ") {
+		t.Errorf("otto show says\n%s", text)
+	}
+	if text := f.otto("orchestrator", "list"); !strings.Contains(text, "y: 5 at 0.2 (cores=8 docker_run=true)") {
+		t.Errorf("otto orchestrator list says\n%s", text)
+	}
 	f.eventually("Y is told that its award is over", func() bool {
 		y.mu.Lock()
 		defer y.mu.Unlock()
@@ -191,7 +198,9 @@ func TestAuction(t *testing.T) {
 
 	// Nobody can bid: the task stays ready and says what is missing; after the queue time-out it fails.
 	stuck := f.submit(strings.Replace(auctioned, "cores: 2", "cores: 64", 1))
-	f.eventually("the reason", func() bool { return strings.Contains(f.show(stuck).Stages[0].Tasks[0].WaitingFor, "no orchestrator can start one") })
+	f.eventually("the reason", func() bool {
+		return strings.Contains(f.show(stuck).Stages[0].Tasks[0].WaitingFor, "no orchestrator can start one")
+	})
 	if got := f.show(stuck).Stages[0].Tasks[0]; got.State != "ready" {
 		t.Errorf("task %+v", got)
 	}

@@ -31,7 +31,7 @@ what they can do and what they cost; where the server has an auction window, it 
 		Args: knownCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newOrchestratorLocal(a), newOrchestratorDocker(a), newOrchestratorConformance(a))
+	cmd.AddCommand(newOrchestratorList(a), newOrchestratorLocal(a), newOrchestratorDocker(a), newOrchestratorConformance(a))
 	return cmd
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 	"time"
 
@@ -35,7 +36,11 @@ alone does not say. Without RUN it is the latest.` +
 				if err != nil {
 					return err
 				}
-				if err := a.printRun(detail, asJSON); err != nil || !wait {
+				auctions, err := c.AuctionList(ctx, client.AuctionListOptions{Run: detail.Run.Run, ListOptions: client.ListOptions{Limit: pageSize}})
+				if err != nil && !client.IsStatus(err, http.StatusNotFound) { // an older server has none
+					return err
+				}
+				if err := a.printRun(detail, auctions.Items, asJSON); err != nil || !wait {
 					return err
 				}
 				return codeOf(detail.State)
@@ -67,7 +72,7 @@ func unstarted(state string) string {
 	return "not yet"
 }
 
-func (a *app) printRun(run client.RunDetail, asJSON bool) error {
+func (a *app) printRun(run client.RunDetail, auctions []client.Auction, asJSON bool) error {
 	if asJSON {
 		return a.printJSON(run)
 	}
@@ -99,6 +104,7 @@ func (a *app) printRun(run client.RunDetail, asJSON bool) error {
 	}
 	x := &summary{style: s, run: run, steps: true}
 	x.table()
+	x.auctions(auctions)
 	x.outputs()
 	b.WriteString(x.String())
 	_, err := io.WriteString(a.stdout, b.String())
