@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"time"
 
 	"github.com/ottoci/otto/client"
 	"github.com/ottoci/otto/db"
@@ -54,7 +55,7 @@ func (d *dispatcher) claim(ctx context.Context, group []db.AgentsWaitingRow, tur
 		if len(wanted) == 0 {
 			return nil
 		}
-		leases, err := d.api.agents.TaskGrant(ctx, db.TaskGrantParams{Slots: wanted, Actor: "server:" + d.api.cfg.Name})
+		leases, err := d.api.agents.TaskGrant(ctx, db.TaskGrantParams{Slots: wanted, Warm: d.warmOf(wanted), Actor: "server:" + d.api.cfg.Name})
 		if err != nil {
 			return fmt.Errorf("claim tasks: %w", err)
 		}
@@ -68,11 +69,43 @@ func (d *dispatcher) claim(ctx context.Context, group []db.AgentsWaitingRow, tur
 // hand tells agents of their new leases. What fails here is in the database, and in the answer to the agent's next request.
 func (d *dispatcher) hand(ctx context.Context, leases []db.TaskGrantRow, at look) {
 	answers := map[int64]*client.LeaseAnswer{}
+	d.warmUp(leases)
 	for _, l := range leases {
 		d.api.metrics.transition("task_lease")
 		d.grant(ctx, db.LeaseGrantsRow(l), answers)
 	}
 	d.deliver(answers, at)
+}
+
+// warmUp remembers which project each agent works for.
+func (d *dispatcher) warmUp(leases []db.TaskGrantRow) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := time.Now()
+	for _, l := range leases {
+		d.warm[l.AgentID] = warmth{l.ProjectID, now}
+	}
+}
+
+// warmOf names for each slot the project that its agent has lately worked for, 0 for none; nil if no agent has, or there is no choice.
+func (d *dispatcher) warmOf(slots []int64) []int64 {
+	if !slices.ContainsFunc(slots, func(agent int64) bool { return agent != slots[0] }) {
+		return nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var projects []int64
+	for i, agent := range slots {
+		w, known := d.warm[agent]
+		if !known || time.Since(w.at) > staysWarm {
+			continue
+		}
+		if projects == nil {
+			projects = make([]int64, len(slots))
+		}
+		projects[i] = w.project
+	}
+	return projects
 }
 
 // waitingOf leaves out who has been answered, or has gone.

@@ -27,6 +27,7 @@ type dispatcher struct {
 	told    map[news]telling
 	turn    int              // counts wake-ups
 	looked  map[int64]glance // by agent: the last look that found nothing for it
+	warm    map[int64]warmth // by agent
 	swept   time.Time        // when told and looked were last cleaned up
 
 	woke time.Time // when the last wake-up came; only the rounds' goroutine asks
@@ -48,6 +49,13 @@ type waiter struct {
 type glance struct {
 	turn, free int
 	at         time.Time
+}
+
+// warmth is the project that an agent was last given a task of by this process: it may still have the project's source and what its
+// tools keep, so it is preferred for the next one. It is only a preference, so nothing is lost with the process.
+type warmth struct {
+	project int64
+	at      time.Time
 }
 
 // news is something that an agent is told: a grant, or an order of some level.
@@ -81,12 +89,14 @@ const (
 	// sweepEvery is how often what is not needed any more is forgotten: going through it at each round would cost more than the
 	// rounds of a busy node.
 	sweepEvery = 10 * time.Second
+	// staysWarm is how long an agent is preferred for the project that it has worked for.
+	staysWarm = time.Hour
 	// maxSlots is the most tasks that one claim takes.
 	maxSlots = 200
 )
 
 func newDispatcher(a *API) *dispatcher {
-	return &dispatcher{api: a, kick: make(chan struct{}, 1), waiters: map[int64]*waiter{}, told: map[news]telling{}, looked: map[int64]glance{}}
+	return &dispatcher{api: a, kick: make(chan struct{}, 1), waiters: map[int64]*waiter{}, told: map[news]telling{}, looked: map[int64]glance{}, warm: map[int64]warmth{}}
 }
 
 // take holds an agent's request until there is work or an order for it, the time is over, or somebody stops waiting.

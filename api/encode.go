@@ -50,7 +50,7 @@ func encodeStep(s db.Step) client.Step {
 func encodeAttempt(r db.AttemptsOfTaskRow) client.Attempt {
 	l := r.Lease
 	return client.Attempt{
-		Lease: l.ID.String(), Attempt: int(l.Epoch), Agent: r.Agent, EndReason: text(l.EndReason), Isolation: isolation(l.Isolation), ExitCode: exitCode(l.ExitCode),
+		Lease: l.ID.String(), Attempt: int(l.Epoch), Agent: r.Agent, Warm: l.Warm != nil && *l.Warm, EndReason: text(l.EndReason), Isolation: isolation(l.Isolation), ExitCode: exitCode(l.ExitCode),
 		GrantedAt: l.GrantedAt.UTC(), StartedAt: utc(l.StartedAt), EndedAt: utc(l.EndedAt),
 		LogBytes: l.LogBytes, LogLines: l.LogLines, LogComplete: l.LogDoneAt != nil, Steps: []client.Step{},
 	}

@@ -257,6 +257,7 @@ func (d *dispatcher) sweep(now time.Time) {
 	}
 	d.swept = now
 	maps.DeleteFunc(d.told, func(_ news, t telling) bool { return now.Sub(t.at) > forgetTold })
+	maps.DeleteFunc(d.warm, func(_ int64, w warmth) bool { return now.Sub(w.at) > staysWarm })
 	maps.DeleteFunc(d.looked, func(_ int64, g glance) bool { return now.Sub(g.at) > forgetTold })
 }
 

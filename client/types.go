@@ -128,6 +128,7 @@ type Attempt struct {
 	Lease       string     `json:"lease" format:"uuid"`
 	Attempt     int        `json:"attempt"`
 	Agent       string     `json:"agent"`
+	Warm        bool       `json:"warm,omitempty" doc:"The agent had lately worked for the project, and was preferred for that."`
 	EndReason   string     `json:"end_reason,omitempty"`
 	Isolation   string     `json:"isolation,omitempty" doc:"The level of isolation, S0 to S4, that it ran with, as its agent says."`
 	ExitCode    *int       `json:"exit_code,omitempty"`

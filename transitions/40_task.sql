@@ -44,31 +44,45 @@ end $$;
 -- task_lease: ready → scheduled. Grants the next tasks that fit, one for each slot: fairly between projects, and by priority and age in
 -- each. A slot is the id of an agent with room for a task, and warm names for each slot the project that its agent has worked for. What fits
 -- is asked of the first agent, so call it with agents that can take the same tasks; one that cannot take what would be its task gets none.
--- The plan is made once: Postgres would otherwise plan the large statement anew at each call, which takes longer than to run it.
 create function otto.task_lease(slots bigint[], actor text, warm bigint[] default null)
-returns setof leases language plpgsql security definer set search_path = public, otto, pg_temp set plan_cache_mode = force_generic_plan as $$
+returns setof leases language plpgsql security definer set search_path = public, otto, pg_temp as $$
 #variable_conflict use_column
-declare granted uuid[]; a agents; queues queue[]; rooms room[]; c cluster; news new_event[]; served bigint[]; rivals boolean;
+declare a agents; queues queue[]; rooms room[]; rivals boolean; granted uuid[]; news new_event[];
 begin
     select array_agg(s.id order by s.n), case when count(s.warm) > 0 then array_agg(s.warm order by s.n) end into slots, warm
       from unnest(slots, task_lease.warm) with ordinality s(id, warm, n) join agents i on i.id = s.id where i.state = 'online';
     select * into a from agents where id = slots[1];
     select q.queues, q.rooms, q.rivals into queues, rooms, rivals from queues_choose(a, slots) q;
     if coalesce(cardinality(queues), 0) = 0 then return; end if;
+    select g.granted, g.news into granted, news from tasks_grant(a.pool, queues, slots, warm, rooms, actor) g;
+    if granted is null then return; end if;
+    if rivals then perform pool_charge(a.pool, array(select t.project_id from leases l join tasks t on t.id = l.task_id where l.id = any(granted))); end if;
+    perform steps_lay_out(granted);
+
+    perform emit(news);
+    return query select * from leases where id = any(granted);
+end $$;
+
+-- tasks_grant takes tasks from the queues and gives them to slots. Internal.
+create function otto.tasks_grant(pool text, queues otto.queue[], slots bigint[], warm bigint[], rooms otto.room[], actor text, out granted uuid[], out news otto.new_event[])
+language plpgsql as $$
+#variable_conflict use_column
+declare c cluster;
+begin
     select * into c from cluster;
     with picked as materialized (
         select t.id, q.project, q.requires, row_number() over () as n
           from unnest(queues) q, lateral (
                select t.id from tasks t
-                where t.state = 'ready' and t.pool = a.pool and t.project_id = q.project and task_kind(t.requires) = q.kind and t.ready_at <= clock()
+                where t.state = 'ready' and t.pool = tasks_grant.pool and t.project_id = q.project and task_kind(t.requires) = q.kind and t.ready_at <= clock()
                 order by task_rank(t.ready_at, t.priority), t.id limit q.tasks for no key update skip locked) t
     ), placed as (
-        select p.id as task, slots[p.n] as agent, null::boolean as warm from picked p where rooms is null and task_lease.warm is null
+        select p.id as task, slots[p.n] as agent, null::boolean as warm from picked p where rooms is null and tasks_grant.warm is null
         union all
-        select l.* from places(array(select row(p.id, p.project, p.requires)::pick from picked p order by p.n), slots, task_lease.warm, rooms) l where rooms is not null or task_lease.warm is not null
+        select l.* from places(array(select row(p.id, p.project, p.requires)::pick from picked p order by p.n), slots, tasks_grant.warm, rooms) l where rooms is not null or tasks_grant.warm is not null
     ), scheduled as (
         update tasks t set state = 'scheduled', epoch = t.epoch + 1, lease_id = gen_random_uuid(), reason = null, exit_code = null
-          from placed p join agents i on i.id = p.agent and i.pool = a.pool where t.id = p.task and (t.requires = '{}' or fits(t.requires, i.offers))
+          from placed p join agents i on i.id = p.agent and i.pool = tasks_grant.pool where t.id = p.task and (t.requires = '{}' or fits(t.requires, i.offers))
         returning t.*, i.id as agent_id, i.name as agent, p.warm
     ), leased as (
         insert into leases (id, task_id, run_id, agent_id, epoch, granted_at, start_by, expires_at, warm, cores, memory)
@@ -76,15 +90,9 @@ begin
                case when rooms is not null then (reserves(s.requires)).cores end, case when rooms is not null then (reserves(s.requires)).memory end
           from scheduled s
     )
-    select array_agg(s.lease_id), array_agg(s.project_id),
+    select array_agg(s.lease_id),
            array_agg(row('task.scheduled', false, actor, s.run_id, s.stage_id, s.id, s.epoch, null, jsonb_build_object('agent', s.agent, 'agent_id', s.agent_id, 'warm', nullif(s.warm, false)))::new_event order by s.id)
-      into granted, served, news from scheduled s;
-    if granted is null then return; end if;
-    if rivals then perform pool_charge(a.pool, served); end if;
-    perform steps_lay_out(granted);
-
-    perform emit(news);
-    return query select * from leases where id = any(granted);
+      into granted, news from scheduled s;
 end $$;
 
 -- task_start: scheduled → running, by the holder of the lease. Repeating it changes nothing.

@@ -242,3 +242,39 @@ func TestReservationsUnderContention(t *testing.T) {
 		must[db.Run](t)(w.q.RunAbort(w.ctx(), db.RunAbortParams{Run: run, Actor: "t"}))
 	}
 }
+
+// An agent that has worked for a project is preferred for it, and nothing waits for that.
+func TestWarmAgentsArePreferred(t *testing.T) {
+	t.Parallel()
+	for name, offers := range map[string]string{"plain": `{}`, "with_rooms": `{"cores": 8}`} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			requires := map[string]string{"plain": "", "with_rooms": "requires: {cores: 1},"}[name]
+			one, two, three := w.agent(offers), w.agent(offers), w.agent(offers)
+			p := w.plan(many(1, requires))
+			w.runIn("p", p)
+			w.runIn("q", p)
+			id := func(project string) int64 { return int64(w.count("select id from projects where name = $1", project)) }
+			warm := []int64{0, id("q"), id("p")}
+			got := must[[]db.Lease](t)(w.q.TaskLease(w.ctx(), db.TaskLeaseParams{Slots: []int64{one, two, three}, Warm: warm, Actor: "t"}))
+			if len(got) != 2 {
+				t.Fatalf("%d leases", len(got))
+			}
+			for _, l := range got {
+				of := w.text("select p.name from runs r join projects p on p.id = r.project_id where r.id = $1", l.RunID)
+				if want := map[string]int64{"q": two, "p": three}[of]; l.AgentID != want || l.Warm == nil || !*l.Warm {
+					t.Errorf("the task of %s went to agent %d, want %d; warm %v", of, l.AgentID, want, l.Warm)
+				}
+			}
+			w.runIn("p", w.plan(many(3, requires)))
+			got = must[[]db.Lease](t)(w.q.TaskLease(w.ctx(), db.TaskLeaseParams{Slots: []int64{one, two, three}, Warm: warm, Actor: "t"}))
+			if warm := w.count("select count(*) from leases where warm and run_id = $1", got[0].RunID); len(got) != 3 || warm != 1 {
+				t.Errorf("%d of three tasks were handed out, %d of them to the agent that is warm", len(got), warm)
+			}
+			if w.count("select count(*) from events where kind = 'task.scheduled' and (data ->> 'warm')::boolean") != 3 {
+				t.Error("the events do not say so")
+			}
+		})
+	}
+}
