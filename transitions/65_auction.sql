@@ -4,7 +4,8 @@
 
 -- template_room is how many more agents may be started from a template: those that work, those that are won and have not come,
 -- and tokens that wait for their agent all count.
-create function otto.template_room(template bigint) returns int language plpgsql stable as $$
+create function otto.template_room(template bigint) returns int
+language plpgsql stable security definer set search_path = public, otto, pg_temp as $$
 begin
     return (select p.instances from templates p where p.id = template)
          - (select count(*) from agents a where a.template_id = template and a.state in ('online', 'draining'))
@@ -154,13 +155,13 @@ begin
 end $$;
 
 -- task_award: ready → provisioning, or provisioning again when the award before is over: the best living bid wins. No event says that
--- there is none. Internal, under the run's lock.
+-- there is none, and no task has two living awards. Internal, under the run's lock.
 create function otto.task_award(task bigint, auction bigint, after text, actor text)
 returns otto.new_event[] language plpgsql volatile as $$
 #variable_conflict use_column
 declare t tasks; b bids; w awards; who text;
 begin
-    select * into t from tasks where id = task and (state = 'ready' or (state = 'provisioning' and exists (select from awards a where a.id = award_id and a.ended_at is not null))) for no key update;
+    select * into t from tasks where id = task and state in ('ready', 'provisioning') for no key update;
     if not found then return '{}'; end if;
     perform from templates p where p.id in (select v.template_id from bids_living(auction, task) v) order by p.id for no key update;  -- so that their room is right
     select * into b from bids_living(auction, task) limit 1;

@@ -53,7 +53,7 @@ end $$;
 create function otto.orchestrator_beat(orchestrator bigint, actor text)
 returns setof orchestrators language plpgsql security definer set search_path = public, otto, pg_temp as $$
 begin
-    update orchestrators o set seen_at = clock() from cluster c where o.id = orchestrator and o.state = 'online' and o.seen_at < clock() - c.heartbeat / 2;
+    update orchestrators o set seen_at = clock() from cluster c where o.id = orchestrator and o.seen_at < clock() - c.heartbeat / 2;
     update orchestrators o set seen_at = clock(), state = 'online' where o.id = orchestrator and o.state = 'offline';
     if found then perform emit('orchestrator.online', actor, null, data => (select jsonb_build_object('orchestrator', o.id, 'name', o.name) from orchestrators o where o.id = orchestrator)); end if;
     return query select * from orchestrators o where o.id = orchestrator and o.state <> 'disabled';

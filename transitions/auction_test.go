@@ -117,6 +117,7 @@ func TestAuction(t *testing.T) {
 	x := m.orchestrator("X", template("x", four, 1, 5))
 	y := m.orchestrator("Y", template("y", `{"cores": 8, "docker_run": true}`, 0.2, 5))
 	z := m.orchestrator("Z", template("z", `{"cores": 8, "docker_run": false}`, 0, 5))
+	m.agent(`{"cores": 1}`) // is idle, and does not fit
 	run := m.run(bigTask)
 	task := m.firstTask(run)
 	opened := m.open()
@@ -135,6 +136,11 @@ func TestAuction(t *testing.T) {
 	wantRefusal(t, err, db.Conflict, fmt.Sprintf("template z does not fit task %d, which requires cores>=2, docker_run=true: cannot bid", task))
 	_, err = m.q.AuctionClose(m.ctx(), db.AuctionCloseParams{Auction: auction, Actor: "test"})
 	wantRefusal(t, err, db.Conflict, fmt.Sprintf("auction %d is open: cannot close", auction))
+	if due := must[[]db.AuctionsDueRow](t)(m.q.AuctionsDue(m.ctx(), 10)); len(due) != 0 {
+		t.Errorf("due are %+v", due)
+	}
+	_, err = m.bid(auction, task, x, "y")
+	wantRefusal(t, err, db.NotFound, "orchestrator X offers no template y")
 
 	m.advance(time.Second)
 	_, err = m.bid(auction, task, x, "x")
@@ -498,4 +504,71 @@ func TestRoomAndEstimates(t *testing.T) {
 	m.advance(31 * time.Second)
 	m.close(auction)
 	m.want(again, "running: running[a=ready b=ready c=ready]")
+}
+
+// Where no template fits there is no auction; one that is silent, or goes, is not asked, and those who are out of service stay so.
+func TestOrchestratorsForgotten(t *testing.T) {
+	t.Parallel()
+	m := newMarket(t, time.Second)
+	small := m.orchestrator("S", template("s", `{"cores": 1}`, 1, 5))
+	m.run(bigTask)
+	if opened := m.open(); len(opened) != 0 {
+		t.Errorf("auctions %+v for nobody", opened)
+	}
+	x := m.orchestrator("X", template("x", four, 1, 5))
+	must[db.Orchestrator](t)(m.q.OrchestratorDisable(m.ctx(), db.OrchestratorDisableParams{Orchestrator: small, Disabled: true, Actor: "t"}))
+	states := func() string {
+		t.Helper()
+		return m.text("select string_agg(name || '=' || state, ' ' order by id) from orchestrators")
+	}
+	reconcile := func() {
+		t.Helper()
+		m.beat()
+		must[db.RunReconcileRow](t)(m.q.RunReconcile(m.ctx(), "t"))
+	}
+	m.advance(89 * time.Second)
+	if opened := m.open(); len(opened) != 0 {
+		t.Errorf("auctions %+v for the silent", opened)
+	}
+	m.exec("update cluster set judge_from = '2000-01-01'")
+	m.exec("update servers set seen_at = otto.clock()")
+	reconcile()
+	if got := states(); got != "S=disabled X=online" {
+		t.Error(got)
+	}
+	m.advance(2 * time.Second)
+	m.exec("update servers set seen_at = otto.clock() - interval '1 hour'")
+	must[db.RunReconcileRow](t)(m.q.RunReconcile(m.ctx(), "t"))
+	if got := states(); got != "S=disabled X=online" {
+		t.Error("forgotten while no server could hear it: " + got)
+	}
+	m.exec("update servers set seen_at = otto.clock()")
+	reconcile()
+	if got := states(); got != "S=disabled X=offline" {
+		t.Error(got)
+	}
+	must[db.Orchestrator](t)(m.q.OrchestratorBeat(m.ctx(), db.OrchestratorBeatParams{Orchestrator: x, Actor: "t"}))
+	if got := m.text("select string_agg(kind || coalesce(' ' || (data ->> 'reason'), ''), ', ' order by id) from events where kind ~ '^orchestrator.o'"); got != "orchestrator.offline silent, orchestrator.online" {
+		t.Error(got)
+	}
+}
+
+// What a lost job table has lost is found again: auctions to close, and awards to take away.
+func TestAuctionJobsAreFound(t *testing.T) {
+	t.Parallel()
+	m, _, _, _, _ := won(t)
+	other := m.run(bigTask)
+	must[[]db.Auction](t)(m.q.AuctionOpen(m.ctx(), "t"))
+	m.exec("delete from river.river_job")
+	find := func(want string) {
+		t.Helper()
+		m.exec("select * from otto.run_reconcile('t')")
+		if got := m.text("select coalesce(string_agg(kind, ' ' order by id), '') from river.river_job where kind ~ '^(auction|award)'"); got != want {
+			t.Errorf("run %d: found %q, want %q", other, got, want)
+		}
+	}
+	find("")
+	m.advance(2 * time.Minute)
+	find("auction_close award_expire")
+	find("auction_close award_expire")
 }

@@ -80,6 +80,7 @@ func TestViews(t *testing.T) {
 	w.run(three)
 	w.leaseOne(agent)
 	w.run(parallel)
+	(&market{w}).orchestrator("X", template("x", "{}", 1, 1))
 	read()
 	if n := w.count("select count(*) from otto_api.waiting"); n != 5 {
 		t.Errorf("%d tasks wait, want 5", n)
