@@ -41,8 +41,13 @@ const maxChunkBytes = 1 << 20
 func settings(c db.Cluster) client.AgentSettings {
 	return client.AgentSettings{
 		LeaseTTLMS: c.LeaseTtl.Milliseconds(), HeartbeatMS: c.Heartbeat.Milliseconds(), GraceMS: c.Grace.Milliseconds(),
-		ChunkBytes: maxChunkBytes, Protocol: []string{"log-zstd", client.ProtocolCounting, client.ProtocolTask, client.ProtocolIsolation},
+		ChunkBytes: maxChunkBytes, Protocol: append([]string{"log-zstd", client.ProtocolCounting}, taskFeatures()...),
 	}
+}
+
+// taskFeatures are the features of the protocol that an agent must know for some tasks (otto.task_requires).
+func taskFeatures() []string {
+	return []string{client.ProtocolTask, client.ProtocolContainers, client.ProtocolIsolation}
 }
 
 // offerProtocol names the features of the protocol among what an agent offers, so that tasks that need one go to no other.
@@ -53,7 +58,7 @@ func offersOf(offer client.AgentOffer) (json.RawMessage, error) {
 	offers := maps.Clone(offer.Offers)
 	delete(offers, offerProtocol)
 	known := []string{}
-	for _, feature := range []string{client.ProtocolTask, client.ProtocolIsolation} {
+	for _, feature := range taskFeatures() {
 		if slices.Contains(offer.Protocol, feature) {
 			known = append(known, feature)
 		}

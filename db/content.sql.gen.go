@@ -83,7 +83,7 @@ func (q *Queries) PlanStore(ctx context.Context, arg PlanStoreParams) (Plan, err
 }
 
 const projectList = `-- name: ProjectList :many
-select id, name, created_at, weight from projects where name > $1::text order by name limit $2::int
+select id, name, created_at, weight, grants from projects where name > $1::text order by name limit $2::int
 `
 
 type ProjectListParams struct {
@@ -106,6 +106,7 @@ func (q *Queries) ProjectList(ctx context.Context, arg ProjectListParams) ([]Pro
 			&i.Name,
 			&i.CreatedAt,
 			&i.Weight,
+			&i.Grants,
 		); err != nil {
 			return nil, err
 		}

@@ -156,6 +156,7 @@ type Project struct {
 	Name      string
 	CreatedAt time.Time
 	Weight    int32
+	Grants    []string
 }
 
 type Run struct {

@@ -20,6 +20,7 @@ begin
     select w.project, clock() from unnest(wanted) w
      where not exists (select from projects p where p.name = w.project) group by w.project order by w.project
     on conflict (name) do nothing;
+    perform refuse_ungranted(w.plan, w.project) from unnest(wanted) w where w.plan is not null;
     with r as (
         insert into runs (project_id, priority, state, reason, source_digest, ottofile, plan_digest, rerun_of, created_by, created_at, started_at, finished_at, repository, ref, commit_sha)
         select p.id, coalesce(w.priority, 0), case when w.plan is null then 'pending' when l.rules ? 'skips' then 'skipped' else 'running' end, l.rules ->> 'skips',
@@ -48,20 +49,22 @@ begin
 end $$;
 
 -- run_plan: pending → running (or final, where the plan has nothing to do). Lays out the rows of a stored plan. A plan that
--- does not start: pending → skipped.
+-- does not start: pending → skipped; one that asks for what the project has no grant for: pending → failed.
 create function otto.run_plan(run bigint, plan text, diagnostics jsonb, actor text)
 returns setof runs language plpgsql security definer set search_path = public, otto, pg_temp as $$
 #variable_conflict use_column
-declare r runs; skips text := (select p.rules ->> 'skips' from plans p where p.digest = plan);
+declare r runs; skips text := (select p.rules ->> 'skips' from plans p where p.digest = plan); lacks text; ends boolean;
 begin
     perform lock_run(run);
-    update runs set state = case when skips is null then 'running' else 'skipped' end, reason = skips, plan_digest = plan, diagnostics = run_plan.diagnostics,
-           started_at = case when skips is null then clock() end, finished_at = case when skips is not null then clock() end
+    lacks := (select plan_ungranted(plan, p.name) from runs u join projects p on p.id = u.project_id where u.id = run);
+    ends := num_nonnulls(skips, lacks) > 0;
+    update runs set state = case when lacks is not null then 'failed' when ends then 'skipped' else 'running' end, reason = coalesce(lacks, skips),
+           plan_digest = plan, diagnostics = run_plan.diagnostics, started_at = case when not ends then clock() end, finished_at = case when ends then clock() end
      where id = run and state = 'pending'
     returning * into r;
     if not found then perform refuse_run(run, 'plan'); end if;
 
-    perform emit(case when skips is null then runs_start(array[row(run, actor)::act]) else array[run_ended(r, actor)] end);
+    perform emit(case when not ends then runs_start(array[row(run, actor)::act]) else array[run_ended(r, actor)] end);
     return query select * from runs where id = run;
 end $$;
 

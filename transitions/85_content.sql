@@ -45,13 +45,16 @@ begin
     return query select * from plans where digest = plan_store.digest;
 end $$;
 
--- task_requires adds to what a task requires that its agent understands it: an agent that does not know image, outputs, shell,
--- omitted, isolation or limits would run another task than the plan says. Null where the spec has none of them. Internal.
+-- task_requires adds to what a task requires that its agent understands it: an agent that does not know image, outputs, shell or
+-- omitted (task-2), isolation or limits, container, services or fallback (task-3) would run another task than the plan says. Null
+-- where the spec has none of them. Internal.
 create function otto.task_requires(spec json) returns jsonb language plpgsql immutable as $$
-declare requires jsonb := coalesce((spec -> 'requires')::jsonb, '{}');
+declare requires jsonb := coalesce((spec -> 'requires')::jsonb, '{}'); known text[] := array_remove(array[
+    case when num_nonnulls(spec -> 'isolation', spec -> 'limits') > 0 then 'isolation' end,
+    case when num_nonnulls(spec -> 'container', spec -> 'services', spec -> 'fallback') > 0 then 'task-3' end], null);
 begin
-    if spec -> 'isolation' is not null or spec -> 'limits' is not null then
-        return requires || '{"otto.protocol": ["task-2", "isolation"]}'; -- who knows the second knows the first
+    if cardinality(known) > 0 then -- who knows one of these knows task-2
+        return requires || jsonb_build_object('otto.protocol', to_jsonb('task-2'::text || known));
     end if;
     if spec -> 'image' is null and spec -> 'outputs' is null
        and not exists (select from json_array_elements(spec -> 'steps') s where s -> 'shell' is not null or s -> 'omitted' is not null)
@@ -96,6 +99,15 @@ begin
         'concurrency', spec -> 'concurrency')), '{}');
 end $$;
 
+-- task_powers are what power over its agent's machine a task's container asks for. Internal.
+create function otto.task_powers(spec json) returns text[] language plpgsql immutable as $$
+declare c json := spec -> 'container';
+begin
+    if c is null then return '{}'; end if;
+    return array_remove(array[case when (c ->> 'privileged')::boolean then 'privileged' end, case when (c ->> 'docker_socket')::boolean then 'docker_socket' end,
+        case when (c ->> 'host_network')::boolean then 'host_network' end, case when json_array_length(c -> 'mounts') > 0 then 'host_mounts' end], null);
+end $$;
+
 -- plan_rules is what it must know of a whole plan: why runs of it do not start, which stages run on failure, and whether tasks
 -- have rules. Null where there is none of it: then runs are laid out the short way. Internal.
 create function otto.plan_rules(plan text, body json) returns jsonb language plpgsql stable as $$
@@ -103,6 +115,7 @@ begin
     return nullif(jsonb_strip_nulls(jsonb_build_object(
         'skips', case when body #>> '{trigger,starts}' = 'false' then
             coalesce((body #>> '{trigger,filter}') || ': ', '') || coalesce(nullif(body #>> '{trigger,reason}', ''), 'its event starts nothing') end,
+        'asks', (select jsonb_agg(distinct w.power order by w.power) from plan_specs(body) t, unnest(task_powers(t.spec)) w(power)),
         'on_failure', (select jsonb_agg(s.n - 1) from json_array_elements(body -> 'stages') with ordinality s(stage, n) where (s.stage ->> 'on_failure')::boolean),
         'tasks', (select true from plan_tasks t where t.plan_digest = plan and t.rules is not null limit 1))), '{}');
 end $$;
