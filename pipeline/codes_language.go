@@ -30,6 +30,9 @@ const (
 	badShellCommand    Code = "OTTO1427"
 	badMayAdd          Code = "OTTO1428"
 
+	badContainer Code = "OTTO1470"
+	powerAsked   Code = "OTTO1471"
+
 	unpinnedImage Code = "OTTO1460"
 	unusedParam   Code = "OTTO1461"
 	unsureOutput  Code = "OTTO1462"
@@ -65,6 +68,8 @@ func languageCodes() []CodeInfo {
 		{badShellCommand, SeverityError, "A shell cannot be used"},
 		{badMayAdd, SeverityError, "A task cannot add these tasks"},
 		{badCheckout, SeverityError, "A checkout cannot be like this"},
+		{badContainer, SeverityError, "A container cannot be made like this"},
+		{powerAsked, SeverityHint, "A task asks for power over its host"},
 		{unpinnedImage, SeverityWarning, "An image may change"},
 		{unusedParam, SeverityHint, "A parameter is not used"},
 		{unsureOutput, SeverityWarning, "An output is read of a task that may not run"},

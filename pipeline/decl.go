@@ -56,8 +56,11 @@ type taskDecl struct {
 	matrix       map[string]any
 	when         val[*Condition]
 	needs        *needsDecl
-	image        val[string]
 	checkout     *checkoutDecl
+	image        containerDecl
+	services     []serviceDecl
+	servicesAt   *node
+	fallback     val[string]
 	shell        shellDecl
 	environment  val[string]
 	concurrency  *concurrencyDecl
@@ -128,7 +131,13 @@ type outputRead struct {
 
 // inherit takes from the file's defaults what the task does not say.
 func (t *taskDecl) inherit(f *taskDecl) {
-	t.image, t.timeoutMS = t.image.orSaid(f.image), t.timeoutMS.orSaid(f.timeoutMS)
+	t.timeoutMS = t.timeoutMS.orSaid(f.timeoutMS)
+	if t.image.name.at == nil {
+		t.image = f.image
+	}
+	if t.image.name.at != nil && len(t.services) == 0 && !t.image.powerful() {
+		t.fallback = t.fallback.orSaid(f.fallback)
+	}
 	if t.environment.at == nil { // to deploy twice takes more than a word about all tasks
 		t.onLost = t.onLost.orSaid(f.onLost)
 	}

@@ -100,7 +100,7 @@ func TestReferenceIsComplete(t *testing.T) {
 	var keys []string
 	for _, names := range [][]string{l.file.names(), l.stage.names(), l.task.names(), l.step.names(), l.retries.names(), l.param.names(),
 		l.triggers.names(), l.schedule.names(), l.environment.names(), l.concurrency.names(), filterObject("push").names(), filterObject("pull_request").names(),
-		filterObject("tag").names(), filterObject("upstream").names(), l.protection.names(), l.mayAdd.names(), l.template.names(), l.input.names()} {
+		filterObject("tag").names(), filterObject("upstream").names(), l.protection.names(), l.mayAdd.names(), l.image.names(), l.mount.names(), l.service.names(), l.health.names(), l.template.names(), l.input.names()} {
 		keys = append(keys, names...)
 	}
 	for _, k := range keys {

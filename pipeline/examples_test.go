@@ -17,8 +17,9 @@ func TestExamplesDoAsTheySay(t *testing.T) {
 	}{
 		"matrix": {"matrix", Facts{}, []string{"unit (1.25, linux)", "unit (1.26, linux)", "unit (1.26, mac)", "unit (1.27, linux)", "lint",
 			"integration (postgres)", "integration (mysql)"}, true},
-		"outputs": {"outputs", Facts{}, []string{"version", "package", "notes", "publish", "blame"}, true},
-		"staging": {"deploy", Facts{Event: Event{Kind: EventPush, Branch: "x"}}, []string{"build", "deploy", "preview"}, true},
+		"containers": {"containers", Facts{}, []string{"test", "vet", "pages"}, true},
+		"outputs":    {"outputs", Facts{}, []string{"version", "package", "notes", "publish", "blame"}, true},
+		"staging":    {"deploy", Facts{Event: Event{Kind: EventPush, Branch: "x"}}, []string{"build", "deploy", "preview"}, true},
 		"production": {"deploy", Facts{Event: Event{Kind: EventManual, Branch: "main"}, Params: map[string]any{"target": "production", "replicas": "4"}},
 			[]string{"build", "deploy"}, true},
 		"protected":    {"deploy", Facts{Event: Event{Kind: EventManual, Branch: "x"}, Params: map[string]any{"target": "production"}}, []string{"build"}, true},

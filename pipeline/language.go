@@ -20,6 +20,10 @@ type language struct {
 	concurrency object[concurrencyDecl]
 	mayAdd      object[mayAddDecl]
 	checkout    object[checkoutDecl]
+	image       object[containerDecl]
+	mount       object[mountDecl]
+	service     object[serviceDecl]
+	health      object[healthDecl]
 	template    object[templateDecl]
 	input       object[paramDecl]
 	later       map[string]string // keys of later versions: what they will do
@@ -30,6 +34,7 @@ func newLanguage() language {
 	l := language{
 		step: stepObject(), retries: retriesObject(), onExit: onExitObject(), param: paramObject(), triggers: triggersObject(),
 		schedule: scheduleObject(), environment: environmentObject(), protection: protectionObject(), concurrency: concurrencyObject(), mayAdd: mayAddObject(), checkout: checkoutObject(),
+		image: imageObject(), mount: mountObject(), service: serviceObject(), health: healthObject(),
 		template: templateObject(), input: inputObject(), later: laterKeys(), moved: movedKeys(),
 	}
 	l.task = taskObject()
@@ -110,10 +115,16 @@ func taskObject() object[taskDecl] {
 			func(*decoder, *taskDecl, *node, *node) {}}, // read before, see legs
 		{"needs", "The stages and tasks it waits for, instead of all stages before its own. None: it starts with the run.", needsType,
 			func(d *decoder, t *taskDecl, k, v *node) { t.needs = d.needs(k, v) }},
-		{"image", "The container image that its steps run in. Default: the host of the agent.", textType,
-			func(d *decoder, t *taskDecl, _, v *node) { t.image = d.image(v) }},
 		{"checkout", "How much of the run's repository the workspace begins with; false: nothing. Default: its commit, without history.", checkoutType,
 			func(d *decoder, t *taskDecl, _, v *node) { t.checkout = d.checkout(v) }},
+		{"image", "The container image that its steps run in: its name, or a mapping with more. Default: the host of the agent.", imageType,
+			func(d *decoder, t *taskDecl, _, v *node) { t.image = d.container(v) }},
+		{"services", "Containers beside its own, by the names that its steps reach them by: images, or mappings with more.", servicesType,
+			func(d *decoder, t *taskDecl, k, v *node) { t.services, t.servicesAt = d.services(v), k }},
+		{"fallback", "host: an agent that runs no containers may run it on its host. Default: it waits for one that does.", fallbackType,
+			func(d *decoder, t *taskDecl, _, v *node) {
+				t.fallback = d.oneOf(v, "fallback", badContainer, []string{fallbackHost})
+			}},
 		{"shell", "The command that gets the file of a script: sh, bash, or words such as [python3, -u]. Default: /bin/sh -e.", shellType,
 			func(d *decoder, t *taskDecl, _, v *node) { t.shell = d.shellCommand(v) }},
 		{"environment", "The environment it deploys to, of those below environments.", nameType,
@@ -154,7 +165,7 @@ func taskObject() object[taskDecl] {
 
 // defaultsObject has the keys of a task that may be said once for all tasks.
 func defaultsObject(task object[taskDecl]) object[taskDecl] {
-	shared := []string{"image", "checkout", "shell", "requires", "timeout", "retries", "on_lost"}
+	shared := []string{"image", "fallback", "checkout", "shell", "requires", "timeout", "retries", "on_lost"}
 	return object[taskDecl]{what: "defaults", doc: "What tasks have that do not say it themselves.",
 		keys: slices.DeleteFunc(slices.Clone(task.keys), func(k key[taskDecl]) bool { return !slices.Contains(shared, k.name) })}
 }

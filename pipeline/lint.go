@@ -72,7 +72,7 @@ func (l *linter) step(t *taskDecl, s *stepDecl) {
 		switch {
 		case f.code == exitTwo && s.remapsTwo, f.code == cdFirst && s.dir.at != nil:
 		case f.code == setDefault && !s.shell.stopsAtFailure():
-		case f.code == sudoUsed && t.image.at != nil: // the container ends with its task
+		case f.code == sudoUsed && t.image.name.at != nil: // the container ends with its task
 		default:
 			l.add(f.code, l.src.within(s.sh.at, f.offset, f.width), "%s", f.message).Suggestion = f.suggestion
 		}

@@ -15,10 +15,13 @@ func lintDeclared(d *decoder, f *fileDecl) {
 			d.add(unusedParam, p.name.at, "the parameter %s is not used", p.name.text).Suggestion = "remove it, or use ${{ params." + p.name.text + " }}"
 		}
 	}
-	images := []val[string]{f.defaults.image}
+	images := []val[string]{f.defaults.image.name}
 	for _, s := range slices.Concat(f.stages, f.onFailure, f.always) {
 		for _, t := range s.listing() {
-			images = append(images, t.image)
+			images = append(images, t.image.name)
+			for _, s := range t.services {
+				images = append(images, s.image)
+			}
 		}
 	}
 	for _, image := range images {

@@ -6,7 +6,7 @@ func (l *lowering) task(f *fileDecl, t *taskDecl, stage *Condition, ptr string) 
 	o := &l.origins
 	out := Task{
 		Name: t.name.v, Base: t.base, Matrix: t.matrix, TimeoutMS: t.timeoutMS.or(defaultTaskTimeout.Milliseconds()), AllowFailure: t.allowFailure.v,
-		Always: t.always.v, OnLost: t.onLost.or(OnLostRetry), Image: t.image.v, Steps: []Step{},
+		Always: t.always.v, OnLost: t.onLost.or(OnLostRetry), Steps: []Step{},
 	}
 	if t.base == t.name.v {
 		out.Base = ""
@@ -23,8 +23,8 @@ func (l *lowering) task(f *fileDecl, t *taskDecl, stage *Condition, ptr string) 
 	o.sayOr(ptr+"/on_lost", t.onLost.at, noteOnLost)
 	o.sayIf(ptr+"/allow_failure", t.allowFailure.at, t.allowFailure.v)
 	o.sayIf(ptr+"/always", t.always.at, t.always.v)
-	o.sayIf(ptr+"/image", t.image.at, t.image.v != "")
 	out.Checkout = l.checkout(t.checkout, ptr+"/checkout")
+	l.lowerContainer(t, &out, ptr)
 	l.requires(t, &out, ptr)
 	out.Retries = l.retries(t.retries, ptr+"/retries")
 	for _, x := range t.outputs {
@@ -106,13 +106,7 @@ func (l *lowering) requires(t *taskDecl, out *Task, ptr string) {
 		out.Requires[c.name] = c.value.v
 		l.origins.sayCapability(ptr+"/requires/"+escape(c.name), c.value.v, c.value.at)
 	}
-	if _, said := out.Requires["docker"]; out.Image != "" && !said {
-		if out.Requires == nil {
-			out.Requires = map[string]any{}
-		}
-		out.Requires["docker"] = true
-		l.origins.fallback(ptr+"/requires/docker", originConvention, noteImage)
-	}
+	l.requireContainer(out, ptr)
 }
 
 // deploy puts in the environment and the group of a task, and gives the variables of the environment.

@@ -267,7 +267,12 @@ func (d *decoder) oneOf(n *node, what string, code Code, known []string) val[str
 		return v
 	}
 	x := d.add(code, n.at, "%s is %q", what, shorten(v.v, 40))
-	x.Suggestion = "write " + strings.Join(known[:len(known)-1], ", ") + " or " + known[len(known)-1]
+	last := len(known) - 1
+	x.Suggestion = "write " + strings.Join(known[:last], ", ")
+	if last > 0 {
+		x.Suggestion += " or "
+	}
+	x.Suggestion += known[last]
 	if near := nearest(v.v, known); near != "" {
 		x.Suggestion = fmt.Sprintf("did you mean %q?", near)
 	}

@@ -62,6 +62,9 @@ type Task struct {
 	Matrix      map[string]any    `json:"matrix,omitempty"` // the values of this leg
 	Image       string            `json:"image,omitempty"`  // the container its steps run in; the agent's host if empty
 	Checkout    *Checkout         `json:"checkout,omitempty"`
+	Container   *Container        `json:"container,omitempty"`
+	Services    []Service         `json:"services,omitempty"`
+	Fallback    string            `json:"fallback,omitempty"` // host: where it may run on an agent without containers
 	Environment string            `json:"environment,omitempty"`
 	Needs       []string          `json:"needs,omitzero"` // names of the tasks it waits for; nil: all stages before its own; empty: nothing
 	When        *Condition        `json:"when,omitempty"`

@@ -27,7 +27,7 @@ func samples() map[string]map[string]keySamples {
 		[]any{nil, "linux", []any{"linux"}, values{"os": []any{}}, values{"os": []any{1}}, values{"os": values{}}}}
 	retries := keySamples{[]any{1, 10, values{"limit": 2}, values{"limit": 1, "on": []any{"lost", values{"exit": []any{75}}}, "delay": "5s"}, "${{ 2 }}"},
 		[]any{0, 11, 1.5, true, nil, []any{1}, values{"on": []any{"failed"}}, values{"limit": 1, "on": []any{"bad"}}, values{"limit": 1, "on": []any{}}, values{"limit": 1, "wait": "1s"}}}
-	image := keySamples{[]any{"golang:1.26", "golang:${{ 1 }}"}, []any{1, nil, true, []any{"a"}}}
+	image := keySamples{[]any{values{"name": "golang:1.26", "pull": "always", "user": 7}, "golang:1.26", "golang:${{ 1 }}"}, []any{1, nil, true, []any{"a"}}}
 	shell := keySamples{[]any{"bash", "python3 -u", []any{"python3", "-u"}}, []any{1, nil, true, values{}}}
 	onLost := keySamples{[]any{"retry", "fail", "${{ 'fail' }}"}, []any{"maybe", true, nil, []any{"fail"}}}
 	globs := keySamples{[]any{"main", []any{"release/**", "!x"}}, []any{1, true, values{"a": 1}}}
@@ -228,7 +228,8 @@ func TestEveryKeyHasSamples(t *testing.T) {
 	t.Parallel()
 	l, all := newLanguage(), samples()
 	made := []string{"task", "stage", "steps", "matrix", "stages", "on_failure", "always", "on", "params", "environments", "defaults", "protection", "sh",
-		"parallel", "fanout", "linear", "tasks", "mode", "required", "templates", "use", "with", "may_add"}
+		"parallel", "fanout", "linear", "tasks", "mode", "required", "templates", "use", "with", "may_add",
+		"services", "fallback"} // only with an image: see testdata/plans/containers.txtar
 	for kind, names := range map[string][]string{"file": l.file.names(), "task": l.task.names(), "group": {"when", "needs", "name", "always"}, "step": l.step.names(),
 		"param": l.param.names(), "defaults": l.defaults.names(), "schedule": l.schedule.names(), "environment": l.environment.names(),
 		"protection": l.protection.names(), "push": filterObject("push").names(), "pull_request": filterObject("pull_request").names(),

@@ -25,6 +25,7 @@ func (b *builder) task(s *pipeline.Stage, i int, ptr string) Item {
 func (b *builder) howTask(t *pipeline.Task, ptr string) []Fact {
 	f := facts{builder: b, ptr: ptr}
 	f.add(Brief, "image", "image", t.Image)
+	f.container(t)
 	if len(t.Requires) > 0 {
 		f.list = append(f.list, Fact{Name: "requires", Text: RequiresText(t.Requires), Weight: Brief})
 	}
@@ -44,6 +45,19 @@ func (b *builder) howTask(t *pipeline.Task, ptr string) []Fact {
 	}
 	f.add(lost, "on_lost", "on_lost", prefixed("on_lost ", string(t.OnLost)))
 	return f.list
+}
+
+// container tells what more there is to a task's container.
+func (f *facts) container(t *pipeline.Task) {
+	f.add(Brief, "fallback", "fallback", prefixed("else on the ", t.Fallback))
+	if c := t.Container; c != nil {
+		f.add(Brief, "pull", "container/pull", prefixed("pull ", c.Pull))
+		f.add(Brief, "user", "container/user", prefixed("user ", c.User))
+		f.add(Brief, "powers", "container", prefixed("with power over the host: ", strings.Join(c.Powers(), ", ")))
+	}
+	for i, s := range t.Services {
+		f.add(Line, "service", fmt.Sprintf("services/%d/image", i), s.Name+" ("+s.Image+")")
+	}
 }
 
 // withTask says what a task waits for, holds, gets and gives.

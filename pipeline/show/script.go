@@ -99,6 +99,9 @@ func (s *script) head(digest string) {
 	}
 	if t.Image != "" {
 		s.comment("An agent runs it in the container %s.", t.Image)
+		for _, service := range t.Services {
+			s.comment("Beside it runs the service %s of %s.", service.Name, service.Image)
+		}
 	}
 	if len(t.Requires) > 0 {
 		s.comment("An agent must offer %s.", RequiresText(t.Requires))
