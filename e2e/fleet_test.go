@@ -154,14 +154,17 @@ func (f *fleet) ready(url string) {
 func (f *fleet) worker() *process { return f.start(nil, "worker") }
 
 // agent enrols an agent and starts it; url may be that of any server.
-func (f *fleet) agent(name, url string) *process {
+func (f *fleet) agent(name, url string) *process { return f.agentWith(name, url) }
+
+// agentWith is agent with more words on its command line.
+func (f *fleet) agentWith(name, url string, args ...string) *process {
 	f.t.Helper()
 	token, err := f.client().TokenCreate(f.t.Context(), client.TokenCreate{Name: name, Role: "enrol"})
 	if err != nil {
 		f.t.Fatal(err)
 	}
 	return f.start([]string{"OTTO_URL=" + url, "OTTO_ENROL_TOKEN=" + token.Secret},
-		"agent", "--name", name, "--dir", filepath.Join(f.dir, name), "--capacity", "4")
+		append([]string{"agent", "--name", name, "--dir", filepath.Join(f.dir, name), "--capacity", "4"}, args...)...)
 }
 
 func (f *fleet) client() *client.Client {

@@ -57,9 +57,10 @@ const (
 	chownLimit  = 5 * time.Minute
 )
 
-// first is the first process of a task's container. It reads what never comes, and reaps what loses its parent: that its
-// children's ends are ignored makes the kernel do it.
-var first = []string{"/bin/sh", "-c", "trap '' CHLD; while read -r _; do :; done"}
+// first is the first process of a task's container. It waits until nobody holds its input any more, and while a shell waits for
+// a program it also reaps what has lost its parent. The program can be killed by a step, the shell cannot. (The shell's own read
+// will not do: the end of an orphan interrupts it, which looks like the end of the input.)
+var first = []string{"/bin/sh", "-c", "until cat >/dev/null; do [ $? = 127 ] && exit 127; done"}
 
 // capabilities are what a container's root may do: what installing software takes, and nothing with the network's or the
 // machine's insides.

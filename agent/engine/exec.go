@@ -36,9 +36,13 @@ look() {
         p=${d#/proc/}
         case $p in 1|$$) continue ;; esac
         { read -r stat <"$d/stat"; } 2>/dev/null || continue
-        case ${stat##*) } in [ZX]*) continue ;; esac
         name=${stat#*(}
-        found="$found$p ${name%)*}
+        name=${name%)*}
+        case ${stat##*) } in
+        [ZX]*) continue ;;
+        ?\ 1\ *) [ "$name" = cat ] && continue ;; # of the first process
+        esac
+        found="$found$p $name
 "
     done
 }
