@@ -74,7 +74,9 @@ func Open(ctx context.Context, c Config) (*pgxpool.Pool, error) {
 const ownLetters = 8
 
 // nameOf is what the sessions of a pool are called.
-func nameOf(pool *pgxpool.Pool) string { return pool.Config().ConnConfig.RuntimeParams["application_name"] }
+func nameOf(pool *pgxpool.Pool) string {
+	return pool.Config().ConnConfig.RuntimeParams["application_name"]
+}
 
 // InTx runs f in one transaction.
 func InTx(ctx context.Context, pool *pgxpool.Pool, f func(*Queries) error) error {
