@@ -56,4 +56,3 @@ func (w *runReconcile) starve(ctx context.Context) error {
 	}
 	return nil
 }
-

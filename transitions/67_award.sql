@@ -11,13 +11,20 @@ begin
     select * into w from awards where id = award and orchestrator_id = orchestrator and ended_at is null and agent_id is null and start_by > clock() for no key update;
     if not found then perform refuse_award(award, orchestrator, 'take'); end if;
     again := w.taken_at is not null;
-    update tokens set revoked_at = clock() where award_id = award and used_at is null and revoked_at is null;
+    perform tokens_void(array[award]);
     insert into tokens (hash, kind, role, name, created_by, created_at, expires_at, orchestrator_id, template_id, award_id)
     values (award_take.hash, 'enrol', 'enrol', 'agent for task ' || w.task_id, actor, clock(), w.start_by, orchestrator, w.template_id, award);
     update awards set taken_at = coalesce(taken_at, clock()) where id = award returning * into w;
 
     if not again then perform emit('award.taken', actor, w.run_id, w.task_id, data => jsonb_build_object('award', award)); end if;
     return next w;
+end $$;
+
+-- tokens_void makes the tokens worthless that no agent has used yet. Internal.
+create function otto.tokens_void(awards uuid[])
+returns void language plpgsql as $$
+begin
+    update tokens set revoked_at = clock() where award_id = any(tokens_void.awards) and used_at is null and revoked_at is null;
 end $$;
 
 -- refuse_award says why an award transition did not apply.
@@ -82,7 +89,7 @@ declare t tasks; news new_event[]; again new_event[];
 begin
     update awards set ended_at = clock(), end_reason = why where id = w.id;
     update bids set state = 'revoked' where id = w.bid_id;
-    update tokens set revoked_at = clock() where award_id = w.id and used_at is null and revoked_at is null;
+    perform tokens_void(array[w.id]);
     select * into t from tasks where award_id = w.id for no key update;
     news := row('award.revoked', false, actor, t.run_id, t.stage_id, t.id, null, null, jsonb_build_object('award', w.id, 'bid', w.bid_id,
                 'orchestrator', (select name from orchestrators where id = w.orchestrator_id), 'reason', why, 'said', said))::new_event
@@ -153,7 +160,7 @@ begin
     select array_agg(row('award.aborted', false, actor, u.run_id, null, u.task_id, null, null, jsonb_build_object('award', u.id))::new_event order by u.task_id), array_agg(u.id)
       into news, over from u;
     if over is null then return '{}'; end if;
-    update tokens k set revoked_at = clock() where k.award_id = any(over) and k.used_at is null and k.revoked_at is null;
+    perform tokens_void(over);
     perform wake('auction');
     return news;
 end $$;

@@ -236,3 +236,20 @@ func TestRoomOfTokens(t *testing.T) {
 	m.advance(2 * time.Minute)
 	room(3)
 }
+
+// Two that take the same award at once get a token each, and one of them is good.
+func TestAwardTakenTwice(t *testing.T) {
+	t.Parallel()
+	m, x, _, _, award := won(t)
+	r := m.rival()
+	must[db.Award](t)(r.q.AwardTake(m.ctx(), db.AwardTakeParams{Award: award, Orchestrator: x, Hash: newHash(), Actor: "t"}))
+	if err := r.meet(func() error { _, err := m.take(award, x); return err }); err != nil {
+		t.Fatal(err)
+	}
+	if n := m.count("select count(*) from tokens where award_id = $1 and revoked_at is null", award); n != 1 {
+		t.Errorf("%d tokens are good", n)
+	}
+	if n := m.count("select count(*) from events where kind = 'award.taken'"); n != 1 {
+		t.Errorf("it was taken %d times", n)
+	}
+}

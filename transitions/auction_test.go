@@ -337,6 +337,8 @@ func TestSuspension(t *testing.T) {
 		for range 2 {
 			must[db.Award](t)(m.q.AwardReturn(m.ctx(), db.AwardReturnParams{Award: award, Orchestrator: x, Reason: &why, Actor: "t"}))
 		}
+		_, err := m.q.AwardReturn(m.ctx(), db.AwardReturnParams{Award: award, Orchestrator: x + 1, Actor: "t"})
+		wantRefusal(t, err, db.Forbidden, "belongs to another orchestrator")
 		m.want(run, "running: running[s=ready]")
 	}
 	suspended := func() int { return m.count("select count(*) from events where kind = 'orchestrator.suspended'") }
@@ -387,6 +389,8 @@ func TestAbortWhileProvisioning(t *testing.T) {
 			if unused = must[int64](t)(m.take(award, x)); m.count("select count(*) from tokens where id = $1 and revoked_at is not null", used) != 1 {
 				t.Error("the token before is still good")
 			}
+			first := m.text("select revoked_at::text from tokens where id = $1", used)
+			m.advance(time.Second)
 			var err error
 			switch stop {
 			case "run":
@@ -398,6 +402,9 @@ func TestAbortWhileProvisioning(t *testing.T) {
 			}
 			if err != nil {
 				t.Fatal(err)
+			}
+			if again := m.text("select revoked_at::text from tokens where id = $1", used); again != first {
+				t.Error("a token was revoked twice")
 			}
 			if left, _ := m.award(task); left != uuid.Nil {
 				t.Error("the award lives")
@@ -436,6 +443,9 @@ func TestAwardComesToNothing(t *testing.T) {
 	award := win()
 	agent := m.start(award, x, `{"cores": 1}`)
 	m.want(run, "running: running[s=ready]")
+	if n := m.count("select count(*) from tokens where award_id = $1 and used_at is not null and revoked_at is null", award); n != 1 {
+		t.Errorf("%d used tokens, not revoked", n)
+	}
 	if got := m.text("select end_reason from awards where id = $1", award); got != "unfit" {
 		t.Errorf("the award is over by %s", got)
 	}
@@ -455,6 +465,10 @@ func TestAwardComesToNothing(t *testing.T) {
 	must[db.Award](t)(m.q.AwardExpire(m.ctx(), db.AwardExpireParams{Award: award, Actor: "t"}))
 	if got := m.text("select end_reason from awards where id = $1", award); got != "lost" {
 		t.Errorf("the award is over by %s", got)
+	}
+	must[db.Run](t)(m.q.RunAbort(m.ctx(), db.RunAbortParams{Run: run, Actor: "t"}))
+	if got := m.text("select string_agg(end_reason, ' ' order by awarded_at) from awards"); got != "unfit lost" {
+		t.Errorf("the awards that were over ended again: %s", got)
 	}
 	_, err = m.q.OrchestratorBeat(m.ctx(), db.OrchestratorBeatParams{Orchestrator: x, Actor: "t"})
 	wantRefusal(t, err, db.Conflict, "orchestrator 1 is disabled: cannot renew")

@@ -69,6 +69,7 @@ func equivalents() []struct{ file, text, why string } {
 		{"45_task_stop.sql", "where l.task_id = any(stopped) and l.ended_at is null", "leases_end and steps_record have the guard; this saves work"},
 		{"60_lease.sql", "or exists (select from agents a where a.id = l.agent_id and a.state in ('offline', 'disabled'))", "lease_is looks again; this finds the rows"},
 		{"65_auction.sql", "where id = auction and state = 'open' and closes_at > clock() for share", "one that is closed is over by the clock, too"},
+		{"67_award.sql", "perform lock_run(x.run_id) from awards x where x.agent_id = agent", "locks more runs than it must; what follows finds the award"},
 		{"70_log.sql", "where l.log_object is null", "what has an object is done; this is for the index"},
 		{"80_agent.sql", "perform from leases where agent_id = agent and ended_at is null limit 1", "saves a write to an agent that has nothing to lose"},
 		{"80_agent.sql", "and ended_at is null order by run_id, task_id) l", "lease_lose looks again; this finds the rows"},
