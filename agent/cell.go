@@ -51,8 +51,8 @@ func (a *Agent) choose(ctx context.Context) error {
 		if a.proven.Holds(isolation.S1) {
 			a.cfg.Isolation = isolation.S1
 		} else {
-			a.log.WarnContext(ctx, "tasks are not isolated unless they ask for it: they can do whatever the agent's user can",
-				"isolation", isolation.S0, "reason", a.proven.Levels[isolation.S1].Missing, "see", "otto agent doctor")
+			a.note(ctx, fmt.Sprintf("steps can do whatever this user can (isolation S0), unless they ask for more: %s; see otto agent doctor",
+				a.proven.Levels[isolation.S1].Missing))
 		}
 	}
 	if _, ok := a.proven.Least(a.cfg.Isolation); !ok {
@@ -64,6 +64,14 @@ func (a *Agent) choose(ctx context.Context) error {
 	}
 	a.log.InfoContext(ctx, "isolation proven", "default", a.cfg.Isolation, "best", a.proven.Best)
 	return nil
+}
+
+func (a *Agent) note(ctx context.Context, text string) {
+	if a.cfg.Note == nil {
+		a.log.WarnContext(ctx, text)
+		return
+	}
+	a.cfg.Note(text)
 }
 
 func (a *Agent) unprove() {

@@ -59,6 +59,8 @@ func (h *Host) remedy(level Level, err error) string {
 		return "this kernel or bubblewrap lets out more than it should: upgrade it, and tell us"
 	case errors.Is(err, errNoBubble):
 		return "install bubblewrap (apt-get install bubblewrap, dnf install bubblewrap) and have it on the agent's PATH"
+	case errors.Is(err, errNoUsers):
+		return "map more users into the container, have --task-users begin with one that it has, or ask for S2"
 	case errors.Is(err, errNotRoot):
 		return "run the agent as root, or ask for S2, which needs no root"
 	case level == S1 && h.Cgroups == nil:

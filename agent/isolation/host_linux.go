@@ -80,7 +80,7 @@ func (h *Host) Cell(level Level, dir string, limits Limits) (o *Occupied, err er
 	if level >= S2 && h.bubble == "" {
 		return o, errNoBubble
 	}
-	if level >= S1 && os.Geteuid() == 0 {
+	if level >= S1 && h.users() == nil {
 		if err := Prepare(); err != nil {
 			return o, err
 		}
@@ -176,13 +176,35 @@ func (o *Occupied) Environment() map[string]string {
 
 var (
 	errNoBubble = errors.New("bubblewrap (bwrap) is not on the agent's PATH")
+	errNoUsers  = errors.New("the agent is root in a user namespace that has no users to give to tasks")
 	errNotRoot  = errors.New("the agent is not root, so it can give tasks no user of their own")
 )
 
+// users says why tasks can have no user of their own; nil if they can.
+func (h *Host) users() error {
+	if os.Geteuid() != 0 {
+		return errNotRoot
+	}
+	mapped, err := os.ReadFile("/proc/self/uid_map")
+	if err != nil {
+		return fmt.Errorf("look for users: %w", err)
+	}
+	for line := range strings.Lines(string(mapped)) {
+		var first, outside, count int64
+		if _, err := fmt.Sscan(line, &first, &outside, &count); err != nil {
+			return fmt.Errorf("look for users: %w", err)
+		}
+		if int64(h.FirstUser) >= first && int64(h.FirstUser)+userCount <= first+count {
+			return nil
+		}
+	}
+	return errNoUsers
+}
+
 // Try tries to escape from a cell of this level, and answers an error unless everything was held back.
 func (h *Host) Try(ctx context.Context, level Level) (err error) {
-	if level == S1 && os.Geteuid() != 0 {
-		return errNotRoot
+	if err := h.users(); level == S1 && err != nil {
+		return err
 	}
 	dir := filepath.Join(h.WorkDir, "escape-"+strings.ToLower(rand.Text()))
 	if err := os.MkdirAll(filepath.Join(dir, "tmp"), 0o700); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"os"
 	"os/signal"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/ottoci/otto/agent"
 	"github.com/ottoci/otto/agent/engine"
+	"github.com/ottoci/otto/agent/isolation"
 	"github.com/ottoci/otto/client"
 )
 
@@ -33,6 +35,9 @@ type agentFlags struct {
 	once                      bool
 	logBytes                  int64
 	containers                engine.Config
+	isolation                 string
+	egress                    []string
+	users                     int
 	git                       agent.Git
 }
 
@@ -67,9 +72,25 @@ At the first SIGTERM or Ctrl-C it takes no more work and lets its tasks end; at 
 	flags.Int64Var(&f.logBytes, "log-limit", 4<<30, "`bytes` of a task's output that are kept; the log is cut there, with a mark")
 	addContainerFlags(flags, &f.containers)
 	addGit(flags, &f.git)
+	flags.StringVar(&f.isolation, "isolation", "", "how far tasks are isolated that ask for less: S0 to S3, or auto, which is S1 where that holds and else S0 (OTTO_ISOLATION)")
+	flags.StringArrayVar(&f.egress, "egress-allow", nil, "a `host` or host:port that tasks of S3 may reach besides the public internet; may be repeated")
+	flags.IntVar(&f.users, "task-users", isolation.FirstUser, "the `first` of the 1024 users that tasks get, from S1 on")
 	a.addPassEnv(flags, "it")
 	flags.BoolVar(&f.once, "once", false, "take one task, then end")
+	cmd.AddCommand(newDoctor(a))
 	return serves(cmd, "info")
+}
+
+// levelOf reads a default level of isolation.
+func levelOf(word string) (isolation.Level, error) {
+	if word == "" || word == "auto" {
+		return isolation.Auto, nil
+	}
+	level, err := isolation.ParseLevel(word)
+	if err == nil && level == isolation.S4 {
+		err = errors.New("S4 is a container, which a task has by its image; write S0, S1, S2, S3 or auto")
+	}
+	return level, err
 }
 
 // addContainerFlags adds those about the container engine.
@@ -111,12 +132,23 @@ func (a *app) agentConfig(cmd *cobra.Command, f agentFlags) (agent.Config, error
 	if err != nil {
 		return agent.Config{}, usage(cmd, "%w", err)
 	}
+	level, err := levelOf(first(f.isolation, a.env.isolation))
+	if err != nil {
+		return agent.Config{}, usage(cmd, "--isolation: %w", err)
+	}
+	if _, err := isolation.NewEgress(f.egress); err != nil {
+		return agent.Config{}, usage(cmd, "--egress-allow: %w", err)
+	}
+	if f.users < 1 || f.users > math.MaxInt32-1024 {
+		return agent.Config{}, usage(cmd, "--task-users: %d is no user that tasks can have", f.users)
+	}
 	if local := a.env.dockerHost; f.containers.Host == "" && strings.HasPrefix(local, "unix://") { // another machine's could not share the workspace
 		f.containers.Host = local
 	}
 	return agent.Config{
-		Engine: f.containers,
-		URL:    url, Version: version(), EnrolToken: enrol, StateFile: agentState(dir), Name: f.name, Capacity: f.capacity, Once: f.once, LogBytes: f.logBytes,
+		Engine: f.containers, Isolation: level, EgressAllow: f.egress, TaskUsers: f.users,
+		Note: func(text string) { a.say("note: %s", text) },
+		URL:  url, Version: version(), EnrolToken: enrol, StateFile: agentState(dir), Name: f.name, Capacity: f.capacity, Once: f.once, LogBytes: f.logBytes,
 		Labels: labels, WorkDir: dir, Environ: a.env.all, PassEnv: passed, DrainTimeout: f.drain, Git: f.git, Log: a.log,
 	}, nil
 }

@@ -79,6 +79,9 @@ func (l *localServer) startAgent(ctx context.Context, s agentSettings) (*agentPr
 		fail: l.plane.lose,
 	}
 	p.args = append(p.args, localGit(l.app.env.home)...)
+	if l.app.env.isolation != "" {
+		p.args = append(p.args, "--isolation", l.app.env.isolation)
+	}
 	for _, name := range passed {
 		p.args = append(p.args, "--pass-env", name)
 	}

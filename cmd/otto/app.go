@@ -90,6 +90,8 @@ type environment struct {
 	enrolToken            string
 	dockerHost            string
 	passEnv               string
+	path                  string
+	isolation             string
 	matrixLegs            string
 	logLevel              string
 	noColor               bool
@@ -111,6 +113,8 @@ func readEnvironment(all []string) environment {
 		enrolToken:  vars["OTTO_ENROL_TOKEN"],
 		dockerHost:  vars["DOCKER_HOST"],
 		passEnv:     vars["OTTO_PASS_ENV"],
+		isolation:   vars["OTTO_ISOLATION"],
+		path:        vars["PATH"],
 		matrixLegs:  vars["OTTO_MATRIX_LEGS"],
 		logLevel:    vars["OTTO_LOG"],
 		noColor:     vars["NO_COLOR"] != "" || vars["TERM"] == "dumb",
