@@ -155,7 +155,7 @@ func Codes() []CodeInfo {
 		{emptyPlan, SeverityHint, "There is nothing to run"},
 		{notChecked, SeverityHint, "Scripts are too long to check"},
 		{uselessRule, SeverityHint, "A setting has no effect"},
-	}, lintCodes(), languageCodes(), placementCodes(), []CodeInfo{
+	}, lintCodes(), languageCodes(), placementCodes(), isolationCodes(), []CodeInfo{
 		{badModel, SeverityError, "A posted model has the wrong shape"},
 		{badUUID, SeverityError, "A UUID is not one"},
 		{duplicateUUID, SeverityError, "A UUID is used twice"},

@@ -72,6 +72,12 @@ func (c *compactWriter) task(x Task) {
 	}
 	c.values("matrix", x.Matrix)
 	c.values("requires", x.Requires)
+	if x.Isolation > 0 {
+		c.line(2, "isolation", fmt.Sprintf("S%d", x.Isolation))
+	}
+	if x.Limits != nil {
+		c.line(2, "limits", value(c.t, x.Limits))
+	}
 	c.line2("image", x.Image)
 	if x.Checkout != nil {
 		c.line2("checkout", fmt.Sprintf("%+v", *x.Checkout))

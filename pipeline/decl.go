@@ -61,6 +61,8 @@ type taskDecl struct {
 	services     []serviceDecl
 	servicesAt   *node
 	fallback     val[string]
+	isolation    val[int]
+	limits       []limitDecl
 	shell        shellDecl
 	environment  val[string]
 	concurrency  *concurrencyDecl
@@ -137,6 +139,12 @@ func (t *taskDecl) inherit(f *taskDecl) {
 	}
 	if t.image.name.at != nil && len(t.services) == 0 && !t.image.powerful() {
 		t.fallback = t.fallback.orSaid(f.fallback)
+	}
+	t.isolation = t.isolation.orSaid(f.isolation)
+	for _, x := range f.limits {
+		if !slices.ContainsFunc(t.limits, func(own limitDecl) bool { return own.name == x.name }) {
+			t.limits = append(t.limits, x)
+		}
 	}
 	if t.environment.at == nil { // to deploy twice takes more than a word about all tasks
 		t.onLost = t.onLost.orSaid(f.onLost)

@@ -24,6 +24,7 @@ type language struct {
 	mount       object[mountDecl]
 	service     object[serviceDecl]
 	health      object[healthDecl]
+	limits      object[[]limitDecl]
 	template    object[templateDecl]
 	input       object[paramDecl]
 	later       map[string]string // keys of later versions: what they will do
@@ -33,7 +34,7 @@ type language struct {
 func newLanguage() language {
 	l := language{
 		step: stepObject(), retries: retriesObject(), onExit: onExitObject(), param: paramObject(), triggers: triggersObject(),
-		schedule: scheduleObject(), environment: environmentObject(), protection: protectionObject(), concurrency: concurrencyObject(), mayAdd: mayAddObject(), checkout: checkoutObject(),
+		schedule: scheduleObject(), environment: environmentObject(), protection: protectionObject(), concurrency: concurrencyObject(), mayAdd: mayAddObject(), checkout: checkoutObject(), limits: limitsObject(),
 		image: imageObject(), mount: mountObject(), service: serviceObject(), health: healthObject(),
 		template: templateObject(), input: inputObject(), later: laterKeys(), moved: movedKeys(),
 	}
@@ -125,6 +126,10 @@ func taskObject() object[taskDecl] {
 			func(d *decoder, t *taskDecl, _, v *node) {
 				t.fallback = d.oneOf(v, "fallback", badContainer, []string{fallbackHost})
 			}},
+		{"isolation", "How far its steps are kept from the rest of the agent's machine at least: >=S1, >=S2, >=S3. Default: as the agent does.", isolationType,
+			func(d *decoder, t *taskDecl, _, v *node) { t.isolation = d.isolation(v) }},
+		{"limits", "What it may use of its agent's machine.", limitsType,
+			func(d *decoder, t *taskDecl, _, v *node) { t.limits = decodeObject(d, d.lang.limits, v) }},
 		{"shell", "The command that gets the file of a script: sh, bash, or words such as [python3, -u]. Default: /bin/sh -e.", shellType,
 			func(d *decoder, t *taskDecl, _, v *node) { t.shell = d.shellCommand(v) }},
 		{"environment", "The environment it deploys to, of those below environments.", nameType,
@@ -165,7 +170,7 @@ func taskObject() object[taskDecl] {
 
 // defaultsObject has the keys of a task that may be said once for all tasks.
 func defaultsObject(task object[taskDecl]) object[taskDecl] {
-	shared := []string{"image", "fallback", "checkout", "shell", "requires", "timeout", "retries", "on_lost"}
+	shared := []string{"image", "fallback", "checkout", "isolation", "limits", "shell", "requires", "timeout", "retries", "on_lost"}
 	return object[taskDecl]{what: "defaults", doc: "What tasks have that do not say it themselves.",
 		keys: slices.DeleteFunc(slices.Clone(task.keys), func(k key[taskDecl]) bool { return !slices.Contains(shared, k.name) })}
 }

@@ -16,6 +16,8 @@ const (
 	noteFragment    = "a task that may add others has the output fragment"
 	noteParam       = "a parameter without a default is empty, false or 0 unless it is given"
 	noteLegs        = "the legs of a matrix run together"
+	noteIsolation   = "the isolation of the task, as a number"
+	noteUntrusted   = "a pull request from a fork is untrusted: its tasks run at S3 or above"
 	noteImage       = "an image needs an agent with docker"
 	noteNoCheckout  = "checkout: false"
 	noteAllHistory  = "depth: all"

@@ -26,6 +26,7 @@ func (l *lowering) task(f *fileDecl, t *taskDecl, stage *Condition, ptr string) 
 	out.Checkout = l.checkout(t.checkout, ptr+"/checkout")
 	l.lowerContainer(t, &out, ptr)
 	l.requires(t, &out, ptr)
+	l.isolate(t, &out, ptr)
 	out.Retries = l.retries(t.retries, ptr+"/retries")
 	for _, x := range t.outputs {
 		if out.Outputs == nil {

@@ -140,6 +140,14 @@ func gives(here, ptr string, value any) bool {
 			ms, ok := parseDuration(word)
 			return ok && float64(ms) == v
 		}
+		if field == "isolation" {
+			return strings.HasSuffix(word, fmt.Sprintf("S%g", v))
+		}
+		if m := sizeText.FindStringSubmatch(word); m != nil && strings.Contains(ptr, "/limits/") && m[2] != "" {
+			number, _ := strconv.ParseFloat(m[1], 64)
+			unit := map[string]float64{"G": 1e9, "MiB": 1 << 20, "GiB": 1 << 30}[m[2]] // those that the examples have
+			return number*unit == v
+		}
 		n, err := strconv.ParseFloat(word, 64)
 		return err == nil && n == v
 	case string:

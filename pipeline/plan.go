@@ -64,7 +64,9 @@ type Task struct {
 	Checkout    *Checkout         `json:"checkout,omitempty"`
 	Container   *Container        `json:"container,omitempty"`
 	Services    []Service         `json:"services,omitempty"`
-	Fallback    string            `json:"fallback,omitempty"` // host: where it may run on an agent without containers
+	Fallback    string            `json:"fallback,omitempty"`  // host: where it may run on an agent without containers
+	Isolation   int               `json:"isolation,omitempty"` // the least level, S0 to S4, that its steps run with
+	Limits      *TaskLimits       `json:"limits,omitempty"`
 	Environment string            `json:"environment,omitempty"`
 	Needs       []string          `json:"needs,omitzero"` // names of the tasks it waits for; nil: all stages before its own; empty: nothing
 	When        *Condition        `json:"when,omitempty"`

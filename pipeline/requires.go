@@ -152,7 +152,7 @@ func sizeUnits() []string {
 func (d *decoder) size(name, text string, n *node) (any, bool) {
 	m := sizeText.FindStringSubmatch(text)
 	if m == nil {
-		d.add(badSize, n.at, "the capability %s is a size, and %q is none", name, shorten(text, 40)).Suggestion = "write it as in 512MiB, 2GiB or 16G"
+		d.add(badSize, n.at, "%s is a size, and %q is none", name, shorten(text, 40)).Suggestion = "write it as in 512MiB, 2GiB or 16G"
 		return nil, false
 	}
 	if !slices.Contains(sizeUnits(), m[2]) {

@@ -26,6 +26,14 @@ func (b *builder) howTask(t *pipeline.Task, ptr string) []Fact {
 	f := facts{builder: b, ptr: ptr}
 	f.add(Brief, "image", "image", t.Image)
 	f.container(t)
+	if t.Isolation > 0 {
+		f.add(Brief, "isolation", "isolation", fmt.Sprintf("isolation >=S%d", t.Isolation))
+	}
+	if m := t.Limits; m != nil {
+		for _, x := range limitTexts(m) {
+			f.add(Brief, "limits", "limits/"+x[0], x[0]+" at most "+x[1])
+		}
+	}
 	if len(t.Requires) > 0 {
 		f.list = append(f.list, Fact{Name: "requires", Text: RequiresText(t.Requires), Weight: Brief})
 	}

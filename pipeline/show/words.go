@@ -44,6 +44,22 @@ func RequiresText(requires map[string]any) string {
 	return strings.Join(parts, ", ")
 }
 
+// limitTexts names each limit, and writes it.
+func limitTexts(m *pipeline.TaskLimits) (out [][2]string) {
+	for _, limit := range []struct {
+		name  string
+		value float64
+	}{
+		{"memory", float64(m.Memory)}, {"processes", float64(m.Processes)}, {"cpu", m.CPU}, {"open_files", float64(m.OpenFiles)},
+		{"disk", float64(m.Disk)}, {"output", float64(m.Output)},
+	} {
+		if limit.value > 0 {
+			out = append(out, [2]string{limit.name, leastText(limit.value)})
+		}
+	}
+	return out
+}
+
 // rangeText writes a version range, the lower bound first.
 func rangeText(bounds map[string]string) string {
 	var parts []string
