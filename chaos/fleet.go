@@ -149,7 +149,7 @@ func (f *fleet) startAgents(ctx context.Context) error {
 			return err
 		}
 		f.members[name], err = newMember(f, name, f.env("OTTO_URL="+f.doors[name].url, "OTTO_ENROL_TOKEN="+token.Secret),
-			"agent", "--name", name, "--dir", f.workDir(name), "--capacity", fmt.Sprint(capacity), "--drain-timeout", "1s")
+			"agent", "--name", name, "--dir", f.workDir(name), "--capacity", fmt.Sprint(capacity), "--drain-timeout", "1s", "--isolation", "S0") // its steps tell the harness through files
 		if err != nil {
 			return err
 		}

@@ -462,7 +462,8 @@ func (q *Queries) TaskAbort(ctx context.Context, arg TaskAbortParams) (Task, err
 }
 
 const taskByID = `-- name: TaskByID :one
-select t.id, t.run_id, t.stage_id, t.stage_index, t.index, t.name, t.state, t.reason, t.requires, t.priority, t.always, t.allow_failure, t.epoch, t.retries, t.interrupts, t.lease_id, t.exit_code, t.ready_at, t.started_at, t.finished_at, t.needs_left, t.needed, t.undecided, t.decided, t.group_project, t.group_name, t.group_limit, t.on_conflict, t.project_id, t.pool, t.award_id, s.name as stage, coalesce(a.name, '')::text as agent, coalesce(otto.task_waits_for(t), '')::text as waiting_for
+select t.id, t.run_id, t.stage_id, t.stage_index, t.index, t.name, t.state, t.reason, t.requires, t.priority, t.always, t.allow_failure, t.epoch, t.retries, t.interrupts, t.lease_id, t.exit_code, t.ready_at, t.started_at, t.finished_at, t.needs_left, t.needed, t.undecided, t.decided, t.group_project, t.group_name, t.group_limit, t.on_conflict, t.project_id, t.pool, t.award_id, s.name as stage, coalesce(a.name, '')::text as agent, coalesce('S' || l.isolation, '')::text as isolation,
+       coalesce(otto.task_waits_for(t), '')::text as waiting_for
   from tasks t
   join stages s on s.id = t.stage_id
   left join leases l on l.task_id = t.id and l.epoch = t.epoch
@@ -474,6 +475,7 @@ type TaskByIDRow struct {
 	Task       Task
 	Stage      string
 	Agent      string
+	Isolation  string
 	WaitingFor string
 }
 
@@ -515,6 +517,7 @@ func (q *Queries) TaskByID(ctx context.Context, task int64) (TaskByIDRow, error)
 		&i.Task.AwardID,
 		&i.Stage,
 		&i.Agent,
+		&i.Isolation,
 		&i.WaitingFor,
 	)
 	return i, err
@@ -1169,7 +1172,7 @@ const tasksOfRun = `-- name: TasksOfRun :many
 with kinds as materialized (
     select k.pool, k.requires, otto.agent_waited_for(k.pool, k.project_id, k.requires) as agent
       from (select distinct x.pool, x.project_id, x.requires from tasks x where x.run_id = $1::bigint and x.state = 'ready') k)
-select t.id, t.run_id, t.stage_id, t.stage_index, t.index, t.name, t.state, t.reason, t.requires, t.priority, t.always, t.allow_failure, t.epoch, t.retries, t.interrupts, t.lease_id, t.exit_code, t.ready_at, t.started_at, t.finished_at, t.needs_left, t.needed, t.undecided, t.decided, t.group_project, t.group_name, t.group_limit, t.on_conflict, t.project_id, t.pool, t.award_id, s.name as stage, coalesce(a.name, '')::text as agent,
+select t.id, t.run_id, t.stage_id, t.stage_index, t.index, t.name, t.state, t.reason, t.requires, t.priority, t.always, t.allow_failure, t.epoch, t.retries, t.interrupts, t.lease_id, t.exit_code, t.ready_at, t.started_at, t.finished_at, t.needs_left, t.needed, t.undecided, t.decided, t.group_project, t.group_name, t.group_limit, t.on_conflict, t.project_id, t.pool, t.award_id, s.name as stage, coalesce(a.name, '')::text as agent, coalesce('S' || l.isolation, '')::text as isolation,
        coalesce(case when t.state = 'ready' and t.ready_at <= otto.clock() then (select k.agent from kinds k where k.pool = t.pool and k.requires = t.requires)
                      else otto.task_waits_for(t) end, '')::text as waiting_for
   from tasks t
@@ -1184,6 +1187,7 @@ type TasksOfRunRow struct {
 	Task       Task
 	Stage      string
 	Agent      string
+	Isolation  string
 	WaitingFor string
 }
 
@@ -1232,6 +1236,7 @@ func (q *Queries) TasksOfRun(ctx context.Context, run int64) ([]TasksOfRunRow, e
 			&i.Task.AwardID,
 			&i.Stage,
 			&i.Agent,
+			&i.Isolation,
 			&i.WaitingFor,
 		); err != nil {
 			return nil, err

@@ -100,7 +100,7 @@ func (b *bidder) startAgent(ctx context.Context, w client.LivingAward) {
 		b.f.t.Errorf("%s takes its award: %v", b.name, err)
 		return
 	}
-	b.f.start([]string{"OTTO_ENROL_TOKEN=" + taken.Token}, "agent", "--once", "--name", "of-"+b.name, "--dir", b.f.path("agent-"+w.Award),
+	b.f.start([]string{"OTTO_ENROL_TOKEN=" + taken.Token}, "agent", "--isolation", "S0", "--once", "--name", "of-"+b.name, "--dir", b.f.path("agent-"+w.Award),
 		"--label", "cores=4", "--label", "docker_run=true")
 }
 
@@ -223,7 +223,7 @@ func TestAuction(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.start([]string{"OTTO_ENROL_TOKEN=" + enrolment.Token}, "agent", "--once", "--dir", f.path("plain"), "--label", "cores=4", "--label", "docker_run=true")
+	f.start([]string{"OTTO_ENROL_TOKEN=" + enrolment.Token}, "agent", "--isolation", "S0", "--once", "--dir", f.path("plain"), "--label", "cores=4", "--label", "docker_run=true")
 	if end := f.end(plain); end.State != "succeeded" {
 		t.Errorf("run %s", states(end))
 	}

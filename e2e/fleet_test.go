@@ -164,7 +164,7 @@ func (f *fleet) agentWith(name, url string, args ...string) *process {
 		f.t.Fatal(err)
 	}
 	return f.start([]string{"OTTO_URL=" + url, "OTTO_ENROL_TOKEN=" + token.Secret},
-		append([]string{"agent", "--name", name, "--dir", filepath.Join(f.dir, name), "--capacity", "4"}, args...)...)
+		append([]string{"agent", "--name", name, "--dir", filepath.Join(f.dir, name), "--capacity", "4", "--isolation", "S0"}, args...)...)
 }
 
 func (f *fleet) client() *client.Client {

@@ -56,7 +56,7 @@ func start(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	c := &command{Cmd: exec.Command(path, args[2:]...), ended: make(chan struct{})}
 	c.Dir, c.Stdout, c.Stderr = ts.MkAbs("."), out, out
-	for _, name := range []string{"PATH", "HOME", "OTTO_DATA_DIR", "OTTO_DATABASE_URL", "OTTO_STORE_URL", "OTTO_URL", "OTTO_TOKEN", "OTTO_ENROL_TOKEN", "TMPDIR"} {
+	for _, name := range []string{"PATH", "HOME", "OTTO_DATA_DIR", "OTTO_DATABASE_URL", "OTTO_STORE_URL", "OTTO_URL", "OTTO_TOKEN", "OTTO_ENROL_TOKEN", "OTTO_ISOLATION", "TMPDIR"} {
 		if value := ts.Getenv(name); value != "" {
 			c.Env = append(c.Env, name+"="+value)
 		}

@@ -98,6 +98,12 @@ func (s *summary) task(depth int, t client.Task) row {
 		}
 		note += s.style.dim(fmt.Sprintf("attempt %d", t.Attempt))
 	}
+	if s.steps && t.Isolation > "S0" {
+		if note != "" {
+			note += s.style.dim(", ")
+		}
+		note += s.style.dim("isolation " + t.Isolation)
+	}
 	return row{depth, t.State, t.Name, between(t.StartedAt, t.FinishedAt), strings.TrimLeft(note, " ")}
 }
 

@@ -75,6 +75,12 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:   "testdata/script",
 		Setup: setup,
+		Condition: func(word string) (bool, error) {
+			if word != "root" {
+				return false, fmt.Errorf("the condition %s is unknown", word)
+			}
+			return os.Geteuid() == 0, nil
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits":    exits,
 			"start":    start,
@@ -103,6 +109,7 @@ func setup(e *testscript.Env) error {
 	data := filepath.Join(dir, "data")
 	e.Setenv("OTTO_DATA_DIR", data)
 	e.Setenv("DATA", data)
+	e.Setenv("OTTO_ISOLATION", "S0") // steps tell their script by files that they are there
 	e.Setenv("TMPDIR", os.TempDir()) // the script's own is closed to the database's user
 	jobs := &background{}
 	e.Values[backgroundKey{}] = jobs
