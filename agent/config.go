@@ -34,7 +34,7 @@ type Config struct {
 	PassEnv       []string // names in Environ that steps get besides PATH, HOME and the proxies'
 
 	Isolation   isolation.Level // of tasks that ask for less; the agent does not start if it does not hold here
-	Note        func(string)    // takes what whoever started the agent should see; the log does if nil
+	Note        func(string)    `json:"-"` // takes what whoever started the agent should see; the log does if nil
 	EgressAllow []string        // host or host:port: what tasks of S3 may reach besides the public internet
 	TaskUsers   int             // the first of the users that tasks get from S1 on; isolation.FirstUser if 0
 
