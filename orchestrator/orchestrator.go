@@ -160,7 +160,7 @@ func (o *Orchestrator) demand(ctx context.Context, options client.DemandOptions)
 	d, err := o.cfg.Client.OrchestratorDemand(held, options)
 	close(answered)
 	watching.Wait()
-	if err != nil && context.Cause(held) == errEnded && ctx.Err() == nil {
+	if err != nil && errors.Is(context.Cause(held), errEnded) && ctx.Err() == nil {
 		return o.cfg.Client.OrchestratorDemand(ctx, client.DemandOptions{})
 	}
 	return d, err

@@ -40,7 +40,7 @@ type orchestratorFlags struct {
 	enrolTokenFile, name, dir string
 	limit                     int
 	price                     float64
-	startMS                   time.Duration
+	start                     time.Duration
 	idle, drain               time.Duration
 	labels                    []string
 	once                      bool
@@ -52,7 +52,7 @@ func (f *orchestratorFlags) add(flags *pflag.FlagSet, name string) {
 	flags.StringVar(&f.dir, "dir", "", "where it keeps its credential, and its agents work; orchestrator-"+name+" in the data directory if absent")
 	flags.IntVar(&f.limit, "limit", max(1, runtime.NumCPU()), "the most agents at once, each for one task at a time")
 	flags.Float64Var(&f.price, "price", 0, "what an agent costs per hour, in the unit of your installation")
-	flags.DurationVar(&f.startMS, "start-time", time.Second, "how long a start takes, to be told to people and other programs")
+	flags.DurationVar(&f.start, "start-time", time.Second, "how long a start takes, to be told to people and other programs")
 	flags.DurationVar(&f.idle, "idle", time.Minute, "an agent without work for so long is stopped")
 	flags.DurationVar(&f.drain, "drain-timeout", 10*time.Minute, "how long tasks may take to end once the orchestrator stops")
 	flags.StringArrayVar(&f.labels, "label", nil, "a capability that its agents offer, as `name=value`; may be repeated")
@@ -162,7 +162,7 @@ func (a *app) runOrchestrator(ctx context.Context, f orchestratorFlags, p orches
 	signal.Notify(signals, endings...)
 	defer signal.Stop(signals)
 	offer := client.OrchestratorOffer{Name: p.name, Version: version(), Templates: []client.Template{{
-		Name: "default", Offers: offers, Price: f.price, StartMS: f.startMS.Milliseconds(), Instances: f.limit,
+		Name: "default", Offers: offers, Price: f.price, StartMS: f.start.Milliseconds(), Instances: f.limit,
 	}}}
 	state := filepath.Join(p.dir, "credential.json")
 	c, err := orchestrator.Identity{URL: p.url, Token: a.flags.token, EnrolToken: p.enrolToken, StateFile: state, Offer: offer}.Connect(ctx)

@@ -38,12 +38,16 @@ since it gets its signals; and its agents must stop soon when they are idle. The
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.conformance(cmd.Context(), conformance.Config{Command: args, Patience: patience, Only: only}, func(v conformance.Verdict) error {
+			cfg := conformance.Config{Command: args, Patience: patience, Only: only}
+			if verbose {
+				cfg.Output = a.stderr
+			}
+			return a.conformance(cmd.Context(), cfg, func(v conformance.Verdict) error {
 				if asJSON {
 					return a.printJSON(v)
 				}
 				return a.printVerdict(v)
-			}, verbose)
+			})
 		},
 	}
 	cmd.Flags().DurationVar(&patience, "patience", time.Minute, "how long anything may take, such as the start of an agent")
@@ -67,7 +71,7 @@ func (a *app) printVerdict(v conformance.Verdict) error {
 var errNotConforming = errors.New("the orchestrator does not keep the protocol")
 
 // conformance plays all rules against a private server.
-func (a *app) conformance(ctx context.Context, cfg conformance.Config, tell func(conformance.Verdict) error, verbose bool) (err error) {
+func (a *app) conformance(ctx context.Context, cfg conformance.Config, tell func(conformance.Verdict) error) (err error) {
 	dir, err := os.MkdirTemp("", "otto-conformance")
 	if err != nil {
 		return err
@@ -92,9 +96,6 @@ func (a *app) conformance(ctx context.Context, cfg conformance.Config, tell func
 	}
 	defer hangUp()
 	cfg.Dir = own
-	if verbose {
-		cfg.Output = a.stderr
-	}
 	var failure error
 	failed, err := conformance.Run(ctx, cfg, func(v conformance.Verdict) { failure = errors.Join(failure, tell(v)) })
 	if err = errors.Join(err, failure); err != nil || failed == 0 {

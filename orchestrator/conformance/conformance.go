@@ -218,12 +218,13 @@ func (p *play) wins(ctx context.Context, run int64) (award *client.Award, err er
 	err = p.until(ctx, "it bids and wins", func(ctx context.Context) (bool, error) {
 		page, err := p.cfg.Admin.AuctionList(ctx, client.AuctionListOptions{Run: run})
 		for _, a := range page.Items {
-			for _, w := range a.Awards {
-				if w.EndReason == "" {
-					award = &w
-				}
-				return true, err
+			if len(a.Awards) == 0 {
+				continue
 			}
+			if w := a.Awards[len(a.Awards)-1]; w.EndReason == "" {
+				award = &w
+			}
+			return true, err
 		}
 		return false, err
 	})
