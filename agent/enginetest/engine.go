@@ -165,7 +165,7 @@ func (e *Engine) Listen(t testing.TB) net.Listener {
 		// The thread stays in the engine's network, so it is not given back: it ends with its goroutine. Sockets stay
 		// where they were made.
 		runtime.LockOSThread()
-		l, err := e.listen()
+		l, err := e.listen(t.Context())
 		made <- answer{l, err}
 	}()
 	a := <-made
@@ -175,7 +175,7 @@ func (e *Engine) Listen(t testing.TB) net.Listener {
 	return a.Listener
 }
 
-func (e *Engine) listen() (net.Listener, error) {
+func (e *Engine) listen(ctx context.Context) (net.Listener, error) {
 	network, err := os.Open(e.NetworkPath())
 	if err != nil {
 		return nil, err
@@ -184,7 +184,7 @@ func (e *Engine) listen() (net.Listener, error) {
 	if err := unix.Setns(int(network.Fd()), unix.CLONE_NEWNET); err != nil {
 		return nil, err
 	}
-	return net.Listen("tcp4", "127.0.0.1:0")
+	return (&net.ListenConfig{}).Listen(ctx, "tcp4", "127.0.0.1:0")
 }
 
 // NetworkPath names the engine's network, for nsenter --net.
