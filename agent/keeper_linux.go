@@ -181,6 +181,9 @@ func (k *keeper) start(job job, output []int) error {
 	if err != nil {
 		return err
 	}
+	if k.cell.Lowers() {
+		k.report.Worn = "it has lowered its limits for a step"
+	}
 	k.main = k.started.Pid
 	k.handle = handleOf(k.started.PidFD)
 	k.maybe = k.handle.ready

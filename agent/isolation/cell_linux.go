@@ -3,6 +3,7 @@ package isolation
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"runtime"
 	"syscall"
@@ -55,8 +56,7 @@ func (c *Cell) Start(p Program) (*Started, error) {
 		return s, err
 	}
 	result := make(chan error)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with this function
+	onOwnThread(func() {
 		defer close(s.ended)
 		err := c.enter()
 		if err == nil {
@@ -66,8 +66,28 @@ func (c *Cell) Start(p Program) (*Started, error) {
 		if err == nil {
 			<-s.ends
 		}
-	}()
+	})
 	return s, <-result
+}
+
+// onOwnThread does something on a thread that ends with it. The main thread never ends, whatever was locked to it, so it is
+// held until another one has begun.
+func onOwnThread(do func()) {
+	go func() {
+		runtime.LockOSThread() // and unlocked on the main thread only
+		if unix.Gettid() != os.Getpid() {
+			do()
+			return
+		}
+		began := make(chan struct{})
+		go func() {
+			runtime.LockOSThread()
+			close(began)
+			do()
+		}()
+		<-began
+		runtime.UnlockOSThread()
+	}()
 }
 
 // Release ends the thread that started the program. It returns before the thread is gone.
@@ -179,7 +199,12 @@ func (c *Cell) fork(p Program, s *Started) error {
 		}
 		p = boxed.Program
 	}
+	restore, err := c.lower()
+	if err != nil {
+		return err
+	}
 	pid, err := syscall.ForkExec(p.Argv[0], p.Argv, &syscall.ProcAttr{Dir: p.Dir, Env: p.Env, Files: p.Files, Sys: attributes})
+	restore()
 	if err != nil {
 		return fmt.Errorf("start %s: %w", p.Argv[0], err)
 	}
@@ -187,14 +212,51 @@ func (c *Cell) fork(p Program, s *Started) error {
 	return c.limit(pid)
 }
 
+// rlimits are the bounds that the kernel keeps for each process by itself.
+func (c *Cell) rlimits() map[int]uint64 {
+	out := map[int]uint64{}
+	if c.Limits.OpenFiles > 0 {
+		out[unix.RLIMIT_NOFILE] = uint64(c.Limits.OpenFiles)
+	}
+	if c.Limits.FileBytes > 0 {
+		out[unix.RLIMIT_FSIZE] = uint64(c.Limits.FileBytes)
+	}
+	return out
+}
+
+// Lowers says whether whoever starts a program lowers limits of its own for it, and so should start no other.
+func (c *Cell) Lowers() bool { return len(c.rlimits()) > 0 }
+
+// lower lowers our own limits for as long as the program is forked, which inherits them. To raise what is lowered for good
+// would take a privilege.
+func (c *Cell) lower() (restore func(), err error) {
+	before := map[int]unix.Rlimit{}
+	restore = func() {
+		for resource, was := range before {
+			_ = unix.Setrlimit(resource, &was) // it was allowed before
+		}
+	}
+	for resource, value := range c.rlimits() {
+		var now unix.Rlimit
+		if err := unix.Getrlimit(resource, &now); err != nil {
+			restore()
+			return nil, fmt.Errorf("limit the step: %w", err)
+		}
+		before[resource] = now
+		if err := unix.Setrlimit(resource, &unix.Rlimit{Cur: min(value, now.Max), Max: now.Max}); err != nil {
+			restore()
+			return nil, fmt.Errorf("limit the step: %w", err)
+		}
+	}
+	return restore, nil
+}
+
 // limit sets what the kernel bounds for each process by itself. The program, which has just begun, inherits it to all others.
 func (c *Cell) limit(pid int) error {
-	for resource, value := range map[int]int64{unix.RLIMIT_NOFILE: int64(c.Limits.OpenFiles), unix.RLIMIT_FSIZE: c.Limits.FileBytes} {
-		if value == 0 {
-			continue
-		}
-		bound := unix.Rlimit{Cur: uint64(value), Max: uint64(value)}
-		if err := unix.Prlimit(pid, resource, &bound, nil); err != nil && !errors.Is(err, unix.ESRCH) {
+	for resource, value := range c.rlimits() {
+		bound := unix.Rlimit{Cur: value, Max: value}
+		// Without the privilege to change others' limits the program could raise its own again, up to what we have.
+		if err := unix.Prlimit(pid, resource, &bound, nil); err != nil && !errors.Is(err, unix.ESRCH) && !errors.Is(err, unix.EPERM) {
 			return errors.Join(fmt.Errorf("limit the step: %w", err), unix.Kill(pid, unix.SIGKILL))
 		}
 	}
