@@ -56,7 +56,8 @@ type Agent struct {
 	done     chan struct{} // closed when Run returns
 	draining sync.Once
 	stopping sync.Once
-	failure  error // why the agent stopped by itself; written before stop is closed
+	failure  error  // why the agent stopped by itself; written before stop is closed
+	tools    *tools // nil: it looks for none
 }
 
 // stopTimeout is for the last reports and logs once the agent stops; whoever starts it again does not want to wait.
@@ -117,6 +118,9 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer a.closeEngine(ctx)
+	if len(a.cfg.Tools) > 0 {
+		a.tools = openTools(a.dir.tools(), a.cfg.hostEnv()["PATH"])
+	}
 	a.sources = &sources{dir: a.dir.cache(), limit: a.cfg.CacheBytes}
 	if a.repos, err = a.openRepos(); err != nil {
 		return err
@@ -194,6 +198,7 @@ func (a *Agent) serve(ctx context.Context) {
 	var loops sync.WaitGroup
 	loops.Go(func() { a.takeWork(live) })
 	loops.Go(func() { a.beat(live) })
+	loops.Go(func() { a.lookForTools(live) })
 	select {
 	case <-ctx.Done():
 	case <-a.drain:

@@ -28,6 +28,8 @@ type Config struct {
 	Once     bool           // take one task, then leave
 	Labels   map[string]any // capabilities besides the detected ones, and instead of them where the names are equal
 
+	Tools []Tool // to look for in the PATH, once the agent has begun; none: what is offered of tools are labels
+
 	WorkDir       string   // workspaces, spools and the source cache; made if missing, used by one agent at a time
 	KeepWorkspace bool     // leave workspaces on disk, for debugging
 	Environ       []string // the host's environment, as os.Environ gives it

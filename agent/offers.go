@@ -23,7 +23,7 @@ func (a *Agent) offer(ctx context.Context) client.AgentOffer {
 
 // offers is what the agent detects and is told, and the isolation that it has proven, which no label can claim.
 func (a *Agent) offers(ctx context.Context) map[string]any {
-	out := offers(a.containers.offers(ctx, a.cfg.Engine.Allow), a.cfg.Labels)
+	out := offers(a.tools.offers(), a.containers.offers(ctx, a.cfg.Engine.Allow), a.cfg.Labels)
 	delete(out, "isolation")
 	if a.host != nil {
 		out["isolation"] = int(a.proven.Best)
@@ -41,8 +41,9 @@ func offers(more ...map[string]any) map[string]any {
 	if name, err := os.Hostname(); err == nil {
 		out["hostname"] = name
 	}
-	if gb := memoryGB(); gb > 0 {
-		out["memory_gb"] = gb
+	if bytes := memoryBytes(); bytes > 0 {
+		// memory_gb is what tasks asked for before there were sizes: a machine sold with 16 GB shows a little less.
+		out["memory"], out["memory_gb"] = bytes, (bytes+1<<29)>>30
 	}
 	if checkout.Available() {
 		out[client.OfferCheckout] = true

@@ -34,7 +34,7 @@ func wardenAttributes() *syscall.SysProcAttr  { return nil }
 func socketPair() (*os.File, *os.File, error) { return nil, nil, errNotLinux }
 func lockFile(*os.File) error                 { return errNotLinux }
 func unlockFile(*os.File) error               { return errNotLinux }
-func memoryGB() int                           { return 0 }
+func memoryBytes() int64                      { return 0 }
 func punchHole(*os.File, int64)               {}
 func signalName(n int) string                 { return fmt.Sprintf("signal %d", n) }
 func pipeCapacity(*os.File) int               { return 0 }

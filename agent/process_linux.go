@@ -157,14 +157,13 @@ func (k *keepers) orphans() []proc {
 	return append(out, descendants(func(p proc) bool { return roots[p.pid] })...)
 }
 
-// memoryGB is the host's memory in GiB, rounded: a machine sold with 16 GB shows a little less.
-func memoryGB() int {
+// memoryBytes is the host's memory.
+func memoryBytes() int64 {
 	var info unix.Sysinfo_t
 	if err := unix.Sysinfo(&info); err != nil {
 		return 0
 	}
-	const gb = 1 << 30
-	return int((info.Totalram*uint64(info.Unit) + gb/2) / gb)
+	return int64(info.Totalram) * int64(info.Unit) //nolint:gosec // far below 2^63
 }
 
 // punchHole gives the file's space before offset back to the disk. Not every file system can; then it is freed later.

@@ -22,6 +22,7 @@ import (
 //	spool/<lease id>       the part of a log that the server does not have yet
 //	cache/<digest>         source bundles
 //	git/                   mirrors of repositories
+//	tools.json             the tools of the host, and their versions
 type workDir struct {
 	path string
 	lock *os.File // held for as long as the agent lives; the kernel lets go of it when the agent dies
@@ -77,6 +78,7 @@ func (d *workDir) sweep(ctx context.Context, dir string, cfg Config) error {
 func (d *workDir) spools() string            { return filepath.Join(d.path, "spool") }
 func (d *workDir) cache() string             { return filepath.Join(d.path, "cache") }
 func (d *workDir) git() string               { return filepath.Join(d.path, "git") }
+func (d *workDir) tools() string             { return filepath.Join(d.path, "tools.json") }
 func (d *workDir) spool(lease string) string { return filepath.Join(d.spools(), lease) }
 func (d *workDir) task(lease string) string  { return filepath.Join(d.path, lease) }
 

@@ -29,6 +29,9 @@ func (a *API) registerAgents() {
 		summary:     "Say that the agent program has started",
 		description: "It knows nothing of the leases of its life before, so they are taken away.",
 	}, a.agentHello)
+	handle(a, "agent-offer", doc{
+		summary: "Say what the agent offers now", description: "While it works: its leases stay. Only the offers of the body count.",
+	}, a.agentOffer)
 	handle(a, "agent-heartbeat", doc{
 		summary: "Renew all leases of the agent", description: "Answers the orders for them, and which of them are lost.",
 	}, a.agentHeartbeat)
@@ -126,6 +129,19 @@ func (a *API) agentHello(ctx context.Context, in *struct{ Body client.AgentOffer
 		return nil, err
 	}
 	return &output[client.AgentWelcome]{client.AgentWelcome{Agent: encodeAgent(agent, 0), Settings: settings(cluster)}}, nil
+}
+
+func (a *API) agentOffer(ctx context.Context, in *struct{ Body client.AgentOffer }) (*output[client.Agent], error) {
+	offers, err := offersOf(in.Body)
+	if err != nil {
+		return nil, err
+	}
+	agent, err := a.agents.AgentOffer(ctx, db.AgentOfferParams{Agent: caller(ctx).agent, Offers: offers, Actor: caller(ctx).actor()})
+	if err != nil {
+		return nil, err
+	}
+	a.wake.Wake(db.TopicReady, db.TopicEvent)
+	return &output[client.Agent]{encodeAgent(agent, 0)}, nil
 }
 
 func leaseIDs(words []string) ([]uuid.UUID, error) {

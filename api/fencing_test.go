@@ -14,6 +14,7 @@ import (
 // table of docs/agents.md, word for word.
 var fencing = []fencingRow{
 	{"agent-hello", "", "", "", "", "", "", "200, again 200"},
+	{"agent-offer", "", "", "", "", "", "", "200, again 200"},
 	{"agent-heartbeat", "200 fenced", "200", "200 fenced", "200 fenced", "200 fenced", "200 abort", "200, again 200"},
 	{"agent-bye", "", "", "", "", "", "", "204, again 204"},
 	{"lease-take", "", "", "", "", "", "", "200, again 200"},
@@ -215,7 +216,7 @@ func (f *fenced) body(operation string, lease client.Lease) (body any, kind stri
 	begun := client.LeaseStart{Epoch: lease.Epoch, Steps: []client.StepReport{{State: client.Running}}}
 	result := client.LeaseFinish{Epoch: lease.Epoch, ExitCode: &zero, Steps: steps, Log: total}
 	switch operation {
-	case "agent-hello":
+	case "agent-hello", "agent-offer":
 		return client.AgentOffer{Name: f.mine, Version: "1", Capacity: 1000}, ""
 	case "agent-heartbeat":
 		return client.Heartbeat{Leases: []string{lease.ID}}, ""

@@ -106,6 +106,7 @@ func routes() []route {
 		{"agent-enable", post, "/v1/agents/{agent}/enable", permitAdmin, smallBody, classWrite, "agent_disable"},
 
 		{"agent-hello", post, "/v1/agent/hello", permitAgent, smallBody, classAgent, "agent_hello"},
+		{"agent-offer", post, "/v1/agent/offers", permitAgent, smallBody, classAgent, "agent_offer"},
 		{"agent-heartbeat", post, "/v1/agent/heartbeat", permitAgent, reportBody, classAgent, "lease_renew"},
 		{"agent-bye", post, "/v1/agent/bye", permitAgent, smallBody, classAgent, "agent_bye"},
 		{"lease-take", post, "/v1/agent/lease", permitAgent, smallBody, classHeld, ""},

@@ -16,6 +16,12 @@ func (c *Client) AgentHello(ctx context.Context, offer AgentOffer) (AgentWelcome
 	return call[AgentWelcome](ctx, c, post("/v1/agent/hello"), offer)
 }
 
+// AgentOffer says what the agent offers now, while it works; only the offers of what is given count.
+func (c *Client) AgentOffer(ctx context.Context, offer AgentOffer) error {
+	_, err := call[Agent](ctx, c, post("/v1/agent/offers"), offer)
+	return err
+}
+
 // AgentHeartbeat renews all leases it names and brings back orders.
 func (c *Client) AgentHeartbeat(ctx context.Context, beat Heartbeat) (HeartbeatAnswer, error) {
 	return call[HeartbeatAnswer](ctx, c, post("/v1/agent/heartbeat"), beat)

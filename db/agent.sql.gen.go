@@ -239,6 +239,36 @@ func (q *Queries) AgentList(ctx context.Context, arg AgentListParams) ([]AgentLi
 	return items, nil
 }
 
+const agentOffer = `-- name: AgentOffer :one
+select id, name, state, version, capacity, offers, enrolled_at, seen_at, pool, orchestrator_id, template_id from otto.agent_offer($1::bigint, $2::jsonb, $3::text)
+`
+
+type AgentOfferParams struct {
+	Agent  int64
+	Offers json.RawMessage
+	Actor  string
+}
+
+// AgentOffer says what an agent offers now, while it works.
+func (q *Queries) AgentOffer(ctx context.Context, arg AgentOfferParams) (Agent, error) {
+	row := q.db.QueryRow(ctx, agentOffer, arg.Agent, arg.Offers, arg.Actor)
+	var i Agent
+	err := row.Scan(
+		&i.ID,
+		&i.Name,
+		&i.State,
+		&i.Version,
+		&i.Capacity,
+		&i.Offers,
+		&i.EnrolledAt,
+		&i.SeenAt,
+		&i.Pool,
+		&i.OrchestratorID,
+		&i.TemplateID,
+	)
+	return i, err
+}
+
 const tokenCreate = `-- name: TokenCreate :one
 select id, hash, kind, role, name, agent_id, created_by, created_at, expires_at, revoked_at, used_at, last_used_at, pool, orchestrator_id, template_id, award_id from otto.token_create($1::bytea, $2::text, $3::text, $4::text, $5::timestamptz, $6::text)
 `

@@ -6,6 +6,10 @@ select * from otto.agent_enrol(@enrol::bigint, @hash::bytea, @name::text, @versi
 -- AgentHello says that the agent program has started.
 select * from otto.agent_hello(@agent::bigint, @name::text, @version::text, @capacity::int, @offers::jsonb, @actor::text);
 
+-- name: AgentOffer :one
+-- AgentOffer says what an agent offers now, while it works.
+select * from otto.agent_offer(@agent::bigint, @offers::jsonb, @actor::text);
+
 -- name: AgentBye :one
 -- AgentBye says that the agent program ends.
 select * from otto.agent_bye(@agent::bigint, @actor::text);

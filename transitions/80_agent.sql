@@ -101,6 +101,23 @@ begin
     return next a;
 end $$;
 
+-- agent_offer: what an agent that works offers from now on; it keeps its state and its leases. Repeating it changes nothing.
+create function otto.agent_offer(agent bigint, offers jsonb, actor text)
+returns setof agents language plpgsql security definer set search_path = public, otto, pg_temp as $$
+#variable_conflict use_column
+declare a agents;
+begin
+    update agents set offers = agent_offer.offers where id = agent and state in ('online', 'draining') and offers <> agent_offer.offers returning * into a;
+    if not found then
+        return query select * from agents where id = agent and state in ('online', 'draining');
+        if not found then perform refuse_agent(agent, 'offer'); end if;
+        return;
+    end if;
+    perform wake('ready');
+    perform emit('agent.offering', actor, null, data => jsonb_build_object('agent', a.id, 'name', a.name));
+    return next a;
+end $$;
+
 -- agent_bye: online, draining → offline. The agent program ends, by its own word. Repeating it changes nothing.
 create function otto.agent_bye(agent bigint, actor text)
 returns setof agents language plpgsql security definer set search_path = public, otto, pg_temp as $$

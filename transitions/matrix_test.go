@@ -202,6 +202,10 @@ func (m *matrix) agents() {
 			_, err := m.q.AgentHello(m.ctx(), db.AgentHelloParams{Agent: a, Name: "n", Capacity: 1, Offers: json.RawMessage(`{}`), Actor: "t"})
 			return err
 		}},
+		{"agent_offer", func(a int64) error {
+			_, err := m.q.AgentOffer(m.ctx(), db.AgentOfferParams{Agent: a, Offers: json.RawMessage(`{"go": "1.26"}`), Actor: "t"})
+			return err
+		}},
 		{"agent_bye", func(a int64) error {
 			_, err := m.q.AgentBye(m.ctx(), db.AgentByeParams{Agent: a, Actor: "t"})
 			return err

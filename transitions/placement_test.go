@@ -278,3 +278,25 @@ func TestWarmAgentsArePreferred(t *testing.T) {
 		})
 	}
 }
+
+// An agent that works says what it offers now, and keeps its work; saying it again is no event.
+func TestAgentOffer(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	agent := w.agent(`{"os": "linux"}`)
+	w.run("steps: [{sh: a}]")
+	l := w.leaseOne(agent)
+	w.run(`stages: [{stage: a, requires: {go: ">=1.26"}, steps: [{sh: a}]}]`)
+	if got := w.claim(agent); len(got) != 0 {
+		t.Fatal("it has no go yet")
+	}
+	for range 2 {
+		must[db.Agent](t)(w.q.AgentOffer(w.ctx(), db.AgentOfferParams{Agent: agent, Offers: []byte(`{"os": "linux", "go": "1.26.8"}`), Actor: "t"}))
+	}
+	if n := w.count("select count(*) from events where kind = 'agent.offering'"); n != 1 {
+		t.Errorf("%d events", n)
+	}
+	if got := w.claim(agent); len(got) != 1 || w.task(l.TaskID).State != "running" {
+		t.Errorf("%d leases; the task that it had is %s", len(got), w.task(l.TaskID).State)
+	}
+}

@@ -149,7 +149,7 @@ func (a *app) agentConfig(cmd *cobra.Command, f agentFlags) (agent.Config, error
 		Engine: f.containers, Isolation: level, EgressAllow: f.egress, TaskUsers: f.users,
 		Note: func(text string) { a.say("note: %s", text) },
 		URL:  url, Version: version(), EnrolToken: enrol, StateFile: agentState(dir), Name: f.name, Capacity: f.capacity, Once: f.once, LogBytes: f.logBytes,
-		Labels: labels, WorkDir: dir, Environ: a.env.all, PassEnv: passed, DrainTimeout: f.drain, Git: f.git, Log: a.log,
+		Labels: labels, Tools: agent.KnownTools(), WorkDir: dir, Environ: a.env.all, PassEnv: passed, DrainTimeout: f.drain, Git: f.git, Log: a.log,
 	}, nil
 }
 
