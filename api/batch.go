@@ -28,12 +28,14 @@ type batcher[I, O any] struct {
 	queue []*inLine[I, O]
 }
 
-// crowd is from how many items on a batch makes the next one linger, and crowdLinger is how long, and how soon after it that
-// one must come. Where so many come at once they wait for each other anyway; to let a few more in makes each of them cheaper,
-// and all of them sooner. Who comes after a pause waits for nobody.
+// crowd is from how many items on a batch makes the next one linger, and crowdLinger is how long. Where so many come at once
+// they wait for each other anyway; to let a few more in makes each of them cheaper, and all of them sooner. A task alone ends with
+// two, its log and its result. Who comes crowdGone after a batch waits for nobody: with 3 ms for that, real agents at work made
+// 0.53 batches for each task, with an unlimited time 0.37.
 const (
-	crowd       = 2
+	crowd       = 3
 	crowdLinger = 3 * time.Millisecond
+	crowdGone   = 20 * time.Millisecond
 )
 
 // inCrowds is a linger for calls that somebody waits for: it costs nothing where they come one by one.
@@ -145,7 +147,7 @@ func (b *batcher[I, O]) seen() (last int, full bool) {
 	for _, p := range b.queue {
 		items += len(p.in)
 	}
-	if time.Since(b.ended) > crowdLinger {
+	if time.Since(b.ended) > crowdGone {
 		return 0, items >= b.most
 	}
 	return b.last, items >= b.most
