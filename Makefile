@@ -3,7 +3,7 @@
 GO ?= go
 TOOL = $(GO) tool -modfile=tools/go.mod
 
-.PHONY: run test check gen bench chaos properties build deps mutants promises clean help
+.PHONY: run test check gen bench census chaos properties build deps mutants promises clean help
 
 ## run: build otto, and let it build and test itself from its own Ottofile
 run: deps build
@@ -32,6 +32,10 @@ gen: deps build
 ## bench: measure Otto beside what this machine can do, within ten minutes; BENCH=--quick takes about one
 bench: deps build
 	@bin/otto bench $(BENCH)
+
+## census: 500 tasks that try to outlive their agent, at every level of isolation; needs root and bubblewrap
+census: deps
+	@OTTO_CENSUS=500 $(GO) test ./agent -run TestKillCensus -count=1 -timeout 30m -v
 
 ## chaos: break a whole Otto on purpose, and say whether its promises hold; CHAOS_TIME=3m, CHAOS_SEED=, CHAOS=-json
 chaos: deps build
