@@ -52,6 +52,7 @@ func operators() []operator {
 		of("advisory lock", `perform pg_advisory_xact_lock\([^;]*;`, "null;"),
 		of("advisory lock", `\bpg_try_advisory_xact_lock\(hashtext\('[a-z._]+'\), (?:\([^)]*\)::int|hashtext\([a-z|/' ]+\)|\d+)\)`, "true"),
 		of("conflict clause", `\s*\bon conflict(?: \([a-z_, ]+\))? do nothing`, ""),
+		of("conflict clause", `\s*\bon conflict on constraint [a-z_]+ do update set [^;\n]*`, ""),
 		of("conflict clause", `\s*\bon conflict \([a-z_, ]+\) do update\s+set [^;\n]*(?:\n\s+where [^;\n]*)?`, ""),
 	}
 }
