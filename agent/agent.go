@@ -51,10 +51,12 @@ type Agent struct {
 	jitter    func(time.Duration) time.Duration                  // any duration below this one
 
 	kick     chan struct{} // wakes the heartbeat
-	drain    chan struct{} // closed by Drain
+	drain    chan struct{} // closed by Drain and Retire
+	hurry    chan struct{} // closed by Drain: tasks have DrainTimeout to end
 	stop     chan struct{} // closed by Stop
 	done     chan struct{} // closed when Run returns
 	draining sync.Once
+	hurrying sync.Once
 	stopping sync.Once
 	failure  error  // why the agent stopped by itself; written before stop is closed
 	tools    *tools // nil: it looks for none
@@ -89,6 +91,7 @@ func New(cfg Config) (*Agent, error) {
 		zip:     zip,
 		kick:    make(chan struct{}, 1),
 		drain:   make(chan struct{}),
+		hurry:   make(chan struct{}),
 		stop:    make(chan struct{}),
 		done:    make(chan struct{}),
 		jitter:  func(span time.Duration) time.Duration { return rand.N(span) },
@@ -141,6 +144,12 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 // Drain takes no more work, lets running tasks end within DrainTimeout, hands back the others, and ends Run. Cancelling
 // Run's context does the same.
 func (a *Agent) Drain() {
+	a.hurrying.Do(func() { close(a.hurry) })
+	a.draining.Do(func() { close(a.drain) })
+}
+
+// Retire takes no more work, lets running tasks end however long they take, and ends Run. Drain and Stop cut the waiting short.
+func (a *Agent) Retire() {
 	a.draining.Do(func() { close(a.drain) })
 }
 
@@ -204,7 +213,7 @@ func (a *Agent) serve(ctx context.Context) {
 	case <-a.drain:
 	case <-a.stop:
 	}
-	a.empty(live, end)
+	a.empty(ctx, live, end)
 	end(errAgentEnd)
 	loops.Wait()
 	bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
@@ -215,17 +224,25 @@ func (a *Agent) serve(ctx context.Context) {
 	a.log.InfoContext(ctx, "agent stopped")
 }
 
-// empty brings all tasks to an end: by waiting, then by handing them back, then by leaving them to the server.
-func (a *Agent) empty(ctx context.Context, end context.CancelCauseFunc) {
+// empty brings all tasks to an end: by waiting, then by handing them back, then by leaving them to the server. Unless the agent
+// retires, the waiting has an end; asked ends when somebody wants it to.
+func (a *Agent) empty(asked, live context.Context, end context.CancelCauseFunc) {
 	quiet := a.roster.close()
 	select {
 	case a.kick <- struct{}{}: // tell the server at once
 	default:
 	}
-	a.log.InfoContext(ctx, "agent draining", "tasks", len(a.roster.held()), "timeout_ms", a.cfg.DrainTimeout.Milliseconds())
+	a.log.InfoContext(live, "agent draining", "tasks", len(a.roster.held()), "timeout_ms", a.cfg.DrainTimeout.Milliseconds())
+	why := errStopped
+	select {
+	case <-quiet:
+		return
+	case <-a.hurry:
+	case <-asked.Done():
+	case <-a.stop:
+	}
 	timeout := time.NewTimer(a.cfg.DrainTimeout)
 	defer timeout.Stop()
-	why := errStopped
 	select {
 	case <-quiet:
 		return
@@ -233,7 +250,7 @@ func (a *Agent) empty(ctx context.Context, end context.CancelCauseFunc) {
 		why = errDrained
 	case <-a.stop:
 	}
-	a.log.InfoContext(ctx, "handing back running tasks", "tasks", len(a.roster.held()), "reason", why)
+	a.log.InfoContext(live, "handing back running tasks", "tasks", len(a.roster.held()), "reason", why)
 	for _, t := range a.roster.held() {
 		t.kill(why)
 	}
@@ -241,7 +258,7 @@ func (a *Agent) empty(ctx context.Context, end context.CancelCauseFunc) {
 	select {
 	case <-quiet:
 	case <-timeout.C:
-		a.log.WarnContext(ctx, "gave up on the last reports")
+		a.log.WarnContext(live, "gave up on the last reports")
 		end(errAgentEnd)
 		<-quiet
 	}

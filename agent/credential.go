@@ -28,16 +28,13 @@ func (a *Agent) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := a.dial(token); err != nil {
-		return err
-	}
-	var welcome client.AgentWelcome
-	err = a.persist(ctx, "hello", func(ctx context.Context) (err error) {
-		welcome, err = a.control.AgentHello(ctx, a.offer(ctx))
-		return err
-	})
+	welcome, err := a.hello(ctx, token)
 	if client.IsStatus(err, http.StatusUnauthorized) {
-		return fmt.Errorf("the server refuses the agent's credential %s: %w", a.credentialPlace(), err)
+		err = fmt.Errorf("the server refuses the agent's credential %s: %w", a.credentialPlace(), err)
+		if a.cfg.Token != "" || a.cfg.EnrolToken == "" {
+			return err
+		}
+		welcome, err = a.enrolAgain(ctx, err)
 	}
 	if err != nil {
 		return fmt.Errorf("say hello to %s: %w", a.cfg.URL, err)
@@ -45,6 +42,32 @@ func (a *Agent) connect(ctx context.Context) error {
 	a.settings = withDefaults(welcome.Settings)
 	a.log.InfoContext(ctx, "agent connected", "agent", welcome.Agent.Agent, "name", a.cfg.Name, "url", a.cfg.URL)
 	return nil
+}
+
+// hello says that the agent has started, with a credential that it uses from now on.
+func (a *Agent) hello(ctx context.Context, token string) (welcome client.AgentWelcome, err error) {
+	if a.reports != nil {
+		a.reports.Stop()
+	}
+	if err := a.dial(token); err != nil {
+		return welcome, err
+	}
+	err = a.persist(ctx, "hello", func(ctx context.Context) (err error) {
+		welcome, err = a.control.AgentHello(ctx, a.offer(ctx))
+		return err
+	})
+	return welcome, err
+}
+
+// enrolAgain takes the place of a credential that is refused. The agent is another one to the server from then on: what was revoked
+// stays so, and its history with it. The old credential is kept until there is a new one.
+func (a *Agent) enrolAgain(ctx context.Context, refused error) (welcome client.AgentWelcome, err error) {
+	a.log.WarnContext(ctx, "credential refused, enrolling again", "state_file", a.cfg.StateFile, "error", refused)
+	token, err := a.enrol(ctx)
+	if err != nil {
+		return welcome, fmt.Errorf("%w; and the enrolment token does not help: %w", refused, err)
+	}
+	return a.hello(ctx, token)
 }
 
 // persist is insist for the calls before there is work, which a 401 ends too: nothing is lost by stopping here.

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -33,6 +34,7 @@ type agentFlags struct {
 	labels                    []string
 	drain                     time.Duration
 	once                      bool
+	autoUpgrade               bool
 	logBytes                  int64
 	containers                engine.Config
 	isolation                 string
@@ -49,7 +51,8 @@ func newAgent(a *app) *cobra.Command {
 		Long: `Agent takes tasks from the server of OTTO_URL and runs them. At its first start it enrols with a one-time token, and keeps
 the credential that it gets in its directory.
 
-At the first SIGTERM or Ctrl-C it takes no more work and lets its tasks end; at the second it hands them back.` +
+At the first SIGTERM or Ctrl-C it takes no more work and lets its tasks end; at the second it hands them back. At SIGUSR2 it becomes the
+program that its file holds by then, once its tasks have ended: the same process, with the same credential.` +
 			exitStatus("0  it has drained", "1  it could not start, or failed", "77 the server refuses its credential"),
 		Example: examples("OTTO_ENROL_TOKEN=$(otto token create --role enrol) otto agent --url https://otto.example",
 			"otto agent --url https://otto.example --label gpu=true --label region=eu --capacity 2"),
@@ -59,7 +62,7 @@ At the first SIGTERM or Ctrl-C it takes no more work and lets its tasks end; at 
 			if err != nil {
 				return err
 			}
-			return a.runAgent(cmd.Context(), cfg)
+			return a.runAgent(cmd.Context(), cfg, f)
 		},
 	}
 	flags := cmd.Flags()
@@ -76,6 +79,7 @@ At the first SIGTERM or Ctrl-C it takes no more work and lets its tasks end; at 
 	flags.StringArrayVar(&f.egress, "egress-allow", nil, "a `host` or host:port that tasks of S3 may reach besides the public internet; may be repeated")
 	flags.IntVar(&f.users, "task-users", isolation.FirstUser, "the `first` of the 1024 users that tasks get, from S1 on")
 	a.addPassEnv(flags, "it")
+	flags.BoolVar(&f.autoUpgrade, "auto-upgrade", false, "become the program that replaces this one's file, once the tasks have ended")
 	flags.BoolVar(&f.once, "once", false, "take one task, then end")
 	cmd.AddCommand(newDoctor(a))
 	return serves(cmd, "info")
@@ -172,7 +176,7 @@ func parseLabels(words []string) (map[string]any, error) {
 }
 
 // runAgent works until a signal.
-func (a *app) runAgent(ctx context.Context, cfg agent.Config) error {
+func (a *app) runAgent(ctx context.Context, cfg agent.Config, f agentFlags) error {
 	signals := make(chan os.Signal, 3)
 	signal.Notify(signals, endings...)
 	defer signal.Stop(signals)
@@ -181,6 +185,7 @@ func (a *app) runAgent(ctx context.Context, cfg agent.Config) error {
 		return err
 	}
 	ended := make(chan struct{})
+	var ordered atomic.Bool // to end
 	var obeying sync.WaitGroup
 	obeying.Go(func() {
 		for count := 0; ; count++ {
@@ -189,6 +194,7 @@ func (a *app) runAgent(ctx context.Context, cfg agent.Config) error {
 				return
 			case <-signals:
 			}
+			ordered.Store(true)
 			if count == 0 {
 				worker.Drain()
 				continue
@@ -196,9 +202,20 @@ func (a *app) runAgent(ctx context.Context, cfg agent.Config) error {
 			worker.Stop()
 		}
 	})
+	path, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find this program: %w", err)
+	}
+	upgrade := &upgrader{app: a, worker: worker, path: path, every: f.lookEvery()}
+	watching, unwatch := context.WithCancel(ctx)
+	obeying.Go(func() { upgrade.watch(watching) })
 	err = worker.Run(ctx)
 	close(ended)
+	unwatch()
 	obeying.Wait()
+	if err == nil && upgrade.due() && !ordered.Load() {
+		return upgrade.become()
+	}
 	if client.IsStatus(err, http.StatusUnauthorized) || client.IsStatus(err, http.StatusForbidden) {
 		a.report(withHint(err, "enrol again: otto token create --role enrol; a credential that is refused can be removed from %s", cfg.StateFile))
 		return exit(codeCredential)
