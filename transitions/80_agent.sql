@@ -25,6 +25,7 @@ begin
         raise exception 'token % does not exist', token using errcode = 'OT404';
     end if;
     update agents set state = 'disabled' where id = t.agent_id;
+    if t.agent_id is not null then perform agent_lose(t.agent_id, actor); end if;
     update orchestrators set state = 'disabled' where id = t.orchestrator_id and t.kind = 'orchestrator';
     update cluster set token_changes = token_changes + 1;
     perform emit('token.revoked', actor, null, data => jsonb_build_object('token', t.id, 'name', t.name));
