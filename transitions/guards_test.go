@@ -63,7 +63,7 @@ func TestInternalsKeepWhatIsFinal(t *testing.T) {
 		"otto.tasks_skip(array(select row(id, 't')::otto.act from tasks where run_id = s.run_id))",
 		"otto.tasks_end(array(select row(id, 'failed', 1, 'r', false, 't')::otto.ending from tasks where run_id = s.run_id))",
 		"otto.tasks_again(array(select row(id, null, 1, 'r', false, 't')::otto.ending from tasks where run_id = s.run_id), 'task.interrupted')",
-		"otto.steps_record(array(select row(t.lease_id, t.epoch, null, null, 1, 'r', '[{\"index\": 0, \"state\": \"failed\"}]', null, 't', t.run_id, t.stage_id, t.id, false, null)::otto.report from tasks t where run_id = s.run_id), true)",
+		"otto.steps_record(array(select row(t.lease_id, t.epoch, null, null, 1, 'r', '[{\"index\": 0, \"state\": \"failed\"}]', null, 't', t.run_id, t.stage_id, t.id, false, null, null)::otto.report from tasks t where run_id = s.run_id), true)",
 		"otto.tasks_abort(s.run_id, null, true, 'r', 't')",
 		"otto.tasks_begin(array(select row(id, 't')::otto.act from tasks where run_id = s.run_id))",
 		"otto.groups_enter(array(select row(id, 't')::otto.act from tasks where run_id = s.run_id))",
