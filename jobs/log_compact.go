@@ -146,11 +146,23 @@ func (w *logCompact) postpone(alone bool, logs ...db.Lease) {
 	}
 }
 
-// compact writes the object, reads it back and verifies it, and only then lets it take the chunks' place, in one
-// transaction. Readers see the one or the other.
+// compact moves one log. If that fails because somebody else has moved it meanwhile, whose chunks are gone then, nothing has failed.
 func (w *logCompact) compact(ctx context.Context, lease db.Lease) error {
+	err := w.move(ctx, lease)
+	if err == nil {
+		return nil
+	}
+	if now, unread := w.q.LeaseByID(ctx, lease.ID); unread == nil && now.LogObject != nil {
+		return nil
+	}
+	return err
+}
+
+// move writes the object, reads it back and verifies it, and only then lets it take the chunks' place, in one
+// transaction. Readers see the one or the other.
+func (w *logCompact) move(ctx context.Context, lease db.Lease) error {
 	key := fmt.Sprintf("logs/%s/%s.zst", lease.GrantedAt.UTC().Format("2006-01-02"), lease.ID)
-	indexAt, err := w.write(ctx, lease.ID, key)
+	indexAt, err := w.write(ctx, lease, key)
 	if err != nil {
 		return fmt.Errorf("write the log of lease %s: %w", lease.ID, err)
 	}
@@ -162,7 +174,7 @@ func (w *logCompact) compact(ctx context.Context, lease db.Lease) error {
 }
 
 // write streams the chunks into the object.
-func (w *logCompact) write(ctx context.Context, lease uuid.UUID, key string) (indexAt int64, err error) {
+func (w *logCompact) write(ctx context.Context, lease db.Lease, key string) (indexAt int64, err error) {
 	r, pipe := io.Pipe()
 	go func() {
 		object := w.codec.NewLogObject(pipe)
@@ -179,9 +191,9 @@ func (w *logCompact) write(ctx context.Context, lease uuid.UUID, key string) (in
 	return indexAt, nil
 }
 
-func (w *logCompact) addAll(ctx context.Context, lease uuid.UUID, object *store.LogObject) error {
+func (w *logCompact) addAll(ctx context.Context, lease db.Lease, object *store.LogObject) error {
 	for next := int32(0); ; {
-		chunks, err := w.q.LogChunks(ctx, db.LogChunksParams{Lease: lease, FromSeq: next, AtMost: compactBatch})
+		chunks, err := w.q.LogChunks(ctx, db.LogChunksParams{Lease: lease.ID, FromSeq: next, AtMost: compactBatch})
 		if err != nil {
 			return err
 		}
@@ -196,7 +208,11 @@ func (w *logCompact) addAll(ctx context.Context, lease uuid.UUID, object *store.
 			}
 			next++
 		}
-		if len(chunks) < compactBatch {
+		switch {
+		case len(chunks) == compactBatch:
+		case next != lease.LogChunks:
+			return fmt.Errorf("%d of %d chunks are there", next, lease.LogChunks)
+		default:
 			return nil
 		}
 	}

@@ -16,11 +16,12 @@ select (exists (select from tasks t where t.state = 'ready') or exists (select f
 -- name: AgentsWaiting :many
 -- AgentsWaiting is what the dispatcher must know of the agents that ask for work: how much room each has, whether there are orders
 -- about its leases, or grants that it has not started, and whether any task is ready at all. Agents of one kind offer the same.
--- Those for whom there is nothing are left out.
-select a.id, jsonb_hash_extended(a.offers, hashtextextended(a.pool, 0))::bigint as kind, (case when a.state = 'online' then a.capacity - l.held else 0 end)::int as room,
+-- Those for whom there is nothing are left out. Who was silent for a lease time has no room: a request that is held is no sign of
+-- life, and what such an agent has just lost would go to it again.
+select a.id, jsonb_hash_extended(a.offers, hashtextextended(a.pool, 0))::bigint as kind, (case when a.state = 'online' and a.seen_at > otto.clock() - c.lease_ttl then a.capacity - l.held else 0 end)::int as room,
        l.ordered, l.unstarted, w.work
   from (select exists (select from tasks t where t.state = 'ready' and t.ready_at <= otto.clock())::boolean as work) w,
-       agents a,
+       cluster c, agents a,
        lateral (select count(*)::int as held, coalesce(bool_or(l.abort_at is not null), false)::boolean as ordered,
                        coalesce(bool_or(l.started_at is null), false)::boolean as unstarted
                   from leases l where l.agent_id = a.id and l.ended_at is null) l
