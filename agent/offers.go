@@ -17,7 +17,7 @@ func (a *Agent) offer(ctx context.Context) client.AgentOffer {
 		Version:  a.cfg.Version,
 		Capacity: a.cfg.Capacity,
 		Offers:   a.offers(ctx),
-		Protocol: []string{"log-zstd", client.ProtocolTask, client.ProtocolContainers, client.ProtocolIsolation},
+		Protocol: append(client.AgentFeatures(), "log-zstd"),
 	}
 }
 

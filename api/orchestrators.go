@@ -42,7 +42,7 @@ func templatesOf(templates []client.Template) (json.RawMessage, error) {
 			offers = map[string]any{}
 		}
 		if t.Protocol == nil {
-			t.Protocol = []string{client.ProtocolTask, client.ProtocolContainers}
+			t.Protocol = client.AgentFeatures()
 		}
 		offers[offerProtocol] = t.Protocol
 		list = append(list, map[string]any{"name": t.Name, "offers": offers, "price": t.Price, "start_ms": t.StartMS, "instances": t.Instances})

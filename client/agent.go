@@ -126,6 +126,9 @@ const ProtocolTask = "task-2"
 // ProtocolContainers names that it also knows container, services and fallback.
 const ProtocolContainers = "task-3"
 
+// AgentFeatures are the features of the protocol by which tasks choose agents, as an agent of this version knows them.
+func AgentFeatures() []string { return []string{ProtocolTask, ProtocolContainers, ProtocolIsolation} }
+
 // ContainerSpec is what a task says of its container beside the image's name. All but pull and user is given only where the
 // project has a grant for it and the agent allows it.
 type ContainerSpec struct {

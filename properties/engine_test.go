@@ -37,7 +37,7 @@ func newEngine(t *testing.T) *engine {
 	must[db.Cluster](t)(e.q.ServerBeat(ctx, "api"))
 	hash := func() []byte { a, b := uuid.New(), uuid.New(); return append(a[:], b[:]...) }
 	token := must[db.Token](t)(e.q.TokenCreate(ctx, db.TokenCreateParams{Hash: hash(), Kind: "enrol", Role: "enrol", Name: "e", Actor: "test"}))
-	e.agent = must[db.Agent](t)(e.q.AgentEnrol(ctx, db.AgentEnrolParams{Enrol: token.ID, Hash: hash(), Name: "agent", Capacity: 1000, Offers: json.RawMessage(`{"otto.protocol": ["task-2"]}`), Actor: "test"})).ID
+	e.agent = must[db.Agent](t)(e.q.AgentEnrol(ctx, db.AgentEnrolParams{Enrol: token.ID, Hash: hash(), Name: "agent", Capacity: 1000, Offers: json.RawMessage(`{"otto.protocol": ["task-2", "task-3", "isolation"], "isolation": 4}`), Actor: "test"})).ID
 
 	objects := must[*store.Store](t)(store.Open(ctx, t.TempDir()))
 	never := 24 * time.Hour // the reconciler would put right what must not go wrong

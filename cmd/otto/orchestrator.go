@@ -44,6 +44,7 @@ type orchestratorFlags struct {
 	idle, drain               time.Duration
 	labels                    []string
 	once                      bool
+	isolation                 string
 }
 
 func (f *orchestratorFlags) add(flags *pflag.FlagSet, name string) {
@@ -81,6 +82,7 @@ is killed, its agents die with it.` +
 		},
 	}
 	f.add(cmd.Flags(), "local")
+	cmd.Flags().StringVar(&f.isolation, "isolation", "", "how far agents isolate tasks that ask for less, as for otto agent (OTTO_ISOLATION)")
 	cmd.Flags().BoolVar(&f.once, "once", false, "start a new agent for each task, rather than let one take the next")
 	a.addPassEnv(cmd.Flags(), "an agent")
 	return serves(cmd, "info")
@@ -135,7 +137,14 @@ func (a *app) runLocalOrchestrator(cmd *cobra.Command, f orchestratorFlags, p or
 	if err != nil {
 		return err
 	}
-	args := []string{"--capacity", "1", "--drain-timeout", f.drain.String(), "--log-level", a.flags.logLevel, "--log-format", a.flags.logFormat}
+	proven, err := a.examine(cmd)
+	if err != nil {
+		return err
+	}
+	if proven.Best > 0 {
+		offers["isolation"] = int(proven.Best)
+	}
+	args := []string{"--isolation", first(f.isolation, a.env.isolation, "auto"), "--capacity", "1", "--drain-timeout", f.drain.String(), "--log-level", a.flags.logLevel, "--log-format", a.flags.logFormat}
 	for _, label := range f.labels {
 		args = append(args, "--label", label)
 	}
