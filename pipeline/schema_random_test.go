@@ -32,6 +32,8 @@ func samples() map[string]map[string]keySamples {
 	isolation := keySamples{[]any{"S1", ">=S2", ">= S3"}, []any{2, nil, true, "s2", ">S2", "S5", []any{"S1"}}}
 	limits := keySamples{[]any{values{"memory": "2GiB", "cpu": 1.5}, values{"processes": 100, "open_files": 64, "disk": "10G", "output": "1MiB"}, values{}},
 		[]any{1, nil, "2GiB", values{"memory": 2}, values{"cpu": "2"}, values{"processes": 0}, values{"processes": 1.5}, values{"ram": "2GiB"}}}
+	checkout := keySamples{[]any{true, false, values{"depth": 1}, values{"depth": "all", "submodules": true, "lfs": false}, values{}},
+		[]any{"yes", 1, nil, []any{}, values{"depth": 0}, values{"depth": "some"}, values{"deep": 1}}}
 	onLost := keySamples{[]any{"retry", "fail", "${{ 'fail' }}"}, []any{"maybe", true, nil, []any{"fail"}}}
 	globs := keySamples{[]any{"main", []any{"release/**", "!x"}}, []any{1, true, values{"a": 1}}}
 	count := keySamples{[]any{1, 1000, "${{ 3 }}"}, []any{"1", true, nil, []any{1}}}
@@ -39,12 +41,12 @@ func samples() map[string]map[string]keySamples {
 	concurrency := keySamples{[]any{"g", values{"group": "g"}, values{"group": "g", "limit": 2, "on_conflict": "skip"}},
 		[]any{1, nil, "", values{"limit": 2}, values{"group": "g", "size": 1}, values{"group": "g", "limit": "2"}}}
 	outputs := keySamples{[]any{[]any{"a", "b"}, values{"a": "string", "b": "json"}}, []any{1, nil, "a", true}}
-	task := map[string]keySamples{"isolation": isolation, "limits": limits, "when": when, "needs": needs, "image": image, "shell": shell, "concurrency": concurrency, "outputs": outputs, "env": env,
+	task := map[string]keySamples{"checkout": checkout, "isolation": isolation, "limits": limits, "when": when, "needs": needs, "image": image, "shell": shell, "concurrency": concurrency, "outputs": outputs, "env": env,
 		"requires": requires, "timeout": duration, "allow_failure": flag, "always": flag, "exit_codes": exits, "retries": retries, "on_lost": onLost,
 		"environment": {[]any{"prod"}, []any{1, nil, true, ""}}}
 	return map[string]map[string]keySamples{
 		"file":     {"name": text, "env": env, "exit_codes": exits},
-		"defaults": {"isolation": isolation, "limits": limits, "image": image, "shell": shell, "requires": requires, "timeout": duration, "retries": retries, "on_lost": onLost},
+		"defaults": {"checkout": checkout, "isolation": isolation, "limits": limits, "image": image, "shell": shell, "requires": requires, "timeout": duration, "retries": retries, "on_lost": onLost},
 		"task":     task,
 		"stage":    task,
 		"group":    {"always": flag, "when": when, "needs": needs, "name": text},
