@@ -70,7 +70,7 @@ func (c *clocks) addAgents(ctx context.Context) (err error) {
 		return err
 	}
 	c.stops = append(c.stops, c.load.herd.stop)
-	return c.addAgent(ctx, "real", 4)
+	return c.addAgent(ctx, "real", bareLevel, 4)
 }
 
 func (c *clocks) makePlans(ctx context.Context) error {

@@ -80,7 +80,7 @@ func (s *session) newPress(ctx context.Context) (_ *press, err error) {
 	if p.gate, err = makePipe(dir, "gate"); err != nil {
 		return nil, err
 	}
-	return p, r.addAgent(ctx, "real", logStreams)
+	return p, r.addAgent(ctx, "real", bareLevel, logStreams)
 }
 
 // print is a script that prints the text so many times, and says when it begins and when it has ended.

@@ -197,15 +197,19 @@ func (r *rig) enrolToken(ctx context.Context, i int) (string, error) {
 	return token.Secret, err
 }
 
-// addAgent starts a real agent, which offers a label. It may not be ready yet; what is submitted to it waits.
-func (r *rig) addAgent(ctx context.Context, label string, capacity int) error {
+// bareLevel is the isolation of agents that do no more for a task than its process: the ceiling does no more either, and steps may
+// write to the benchmark's pipes.
+const bareLevel = "S0"
+
+// addAgent starts a real agent, which offers a label and isolates so far. It may not be ready yet; what is submitted to it waits.
+func (r *rig) addAgent(ctx context.Context, label, level string, capacity int) error {
 	secret, err := r.enrolToken(ctx, 0)
 	if err != nil {
 		return err
 	}
 	name := fmt.Sprintf("agent%d", len(r.agents))
 	p, err := r.launch(name, []string{"OTTO_URL=" + r.url, "OTTO_ENROL_TOKEN=" + secret}, "agent", "--name", name,
-		"--dir", filepath.Join(r.s.cfg.Dir, r.name, name), "--capacity", fmt.Sprint(capacity), "--label", "bench="+label)
+		"--dir", filepath.Join(r.s.cfg.Dir, r.name, name), "--capacity", fmt.Sprint(capacity), "--label", "bench="+label, "--isolation", level)
 	if err != nil {
 		return err
 	}

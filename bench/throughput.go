@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"fmt"
+	"os"
 	"time"
 )
 
@@ -11,6 +12,7 @@ const (
 	figOneTask = "one-task runs, no-op agents"
 	figHundred = "100-task runs, no-op agents"
 	figShell   = "one-task runs, real agents, sh -c true"
+	figCells   = "the same, each task a user of its own"
 )
 
 const (
@@ -44,7 +46,10 @@ func (s *session) throughput(ctx context.Context) error {
 	if err := r.noopCourses(ctx); err != nil {
 		return err
 	}
-	return r.shellCourse(ctx)
+	if err := r.shellCourse(ctx, figShell, bareLevel, ""); err != nil || os.Geteuid() != 0 { // only root has users to give
+		return err
+	}
+	return r.shellCourse(ctx, figCells, "S1", "users")
 }
 
 // noopCourses are those with agents that do nothing: what the protocol, the server and the database can do.
@@ -71,23 +76,27 @@ func (r *rig) noopCourses(ctx context.Context) error {
 	return r.anatomy(ctx, first)
 }
 
-// shellCourse is the one with real agents, which start a process for each task.
-func (r *rig) shellCourse(ctx context.Context) error {
+// shellCourse is one with real agents, which start a process for each task, and isolate it so far. The label keeps its tasks from
+// agents of the course before.
+func (r *rig) shellCourse(ctx context.Context, name, level, label string) error {
 	for range realAgents {
-		if err := r.addAgent(ctx, "real", realCapacity); err != nil {
+		if err := r.addAgent(ctx, label, level, realCapacity); err != nil {
 			return err
 		}
 	}
-	one, err := r.plan(ctx, oneTask("", "true"))
+	one, err := r.plan(ctx, oneTask(label, "true"))
 	if err != nil {
 		return err
 	}
-	return r.turns(ctx, &course{name: figShell, plan: one, tasks: 1, ceiling: unbatchedShell()})
+	return r.turns(ctx, &course{name: name, plan: one, tasks: 1, ceiling: unbatchedShell()})
 }
 
 // turns measures ceiling, otto, ceiling, otto, … ceiling. Each rate of Otto is held against the mean of its neighbours.
 func (r *rig) turns(ctx context.Context, c *course) error {
 	size := r.s.size
+	if _, err := r.burst(ctx, c, size.warm); err != nil { // agents come to be meanwhile: it says nothing of how fast they are
+		return err
+	}
 	warm, err := r.burst(ctx, c, size.warm)
 	if err != nil {
 		return err
