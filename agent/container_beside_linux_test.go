@@ -121,6 +121,37 @@ func TestContainersAreApart(t *testing.T) {
 	s.finished(t, a)
 }
 
+// What asks for S3 has no way out of its container, not even to the engine's machine; what does not has one. Services are reached.
+func TestContainerWithoutAWayOut(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	runContainers(t, s)
+	for name, tt := range map[string]struct {
+		isolation int
+		way       string
+	}{"open": {0, "a way"}, "S3": {3, "no way"}, "S4": {4, "no way"}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			// The first address of the network is the machine's: it refuses a port at which nobody listens, if it can be reached.
+			spec := inImage(sh(`
+				gateway=$(hostname -i | cut -d. -f1-3).1
+				said=$(nc -w 3 $gateway 9 2>&1 </dev/null || true)
+				case $said in *refused*) echo a way ;; *) echo no way ;; esac
+				nc -w 3 169.254.169.254 80 </dev/null && echo reached || true
+				nc db 5000 </dev/null`))
+			spec.Isolation = tt.isolation
+			spec.Services = []client.ServiceSpec{{Name: "db", Image: enginetest.Busybox, Command: []string{"nc", "-ll", "-p", "5000", "-e", "echo", "served"},
+				Health: &client.HealthSpec{Command: []string{"sh", "-c", "netstat -ltn | grep -q :5000"}, IntervalMS: 50, Retries: 200}}}
+			rec := s.give(spec)
+			result := s.finished(t, rec)
+			log := s.logOf(t, rec, result.Log)
+			if got := text(log, "stdout"); got != tt.way+"\nserved\n" {
+				t.Errorf("got %s, %q", result.Outcome, said(log))
+			}
+		})
+	}
+}
+
 func TestPullPolicies(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)

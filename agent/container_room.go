@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/ottoci/otto/agent/engine"
+	"github.com/ottoci/otto/agent/isolation"
 	"github.com/ottoci/otto/client"
 )
 
@@ -30,7 +31,7 @@ const leftName = "left"
 func (t *task) openContainer(ctx context.Context) (room, error) {
 	spec := t.lease.Spec
 	asked := engine.Task{
-		Lease: t.lease.ID, Limits: t.asked(), Image: spec.Image, Services: spec.Services, Dir: t.path(""),
+		Lease: t.lease.ID, Limits: t.asked(), Closed: isolation.Level(spec.Isolation) >= isolation.S3, Image: spec.Image, Services: spec.Services, Dir: t.path(""),
 		Say: func(format string, args ...any) { t.journal.say(-1, format, args...) },
 	}
 	if spec.Container != nil {

@@ -33,6 +33,7 @@ type Task struct {
 	Spec     ours.ContainerSpec
 	Services []ours.ServiceSpec
 	Limits   ours.Limits
+	Closed   bool     // nothing but the services can be reached from it
 	Dir      string   // of the host; the container sees it at the same place
 	Give     []string // what is there for the user whom Spec names
 	Say      Say
@@ -112,10 +113,17 @@ func (b *Box) images(ctx context.Context) error {
 
 // connect makes the task's network: on one that tasks share they would reach each other.
 func (b *Box) connect(ctx context.Context) error {
-	if b.task.Spec.HostNetwork {
+	asked := client.NetworkCreateOptions{Driver: "bridge", Labels: b.engine.labels(b.task.Lease)}
+	switch {
+	case b.task.Spec.HostNetwork && b.task.Closed:
+		return errors.New("a task that asks for isolation S3 or more cannot have the network of the host")
+	case b.task.Spec.HostNetwork:
 		return nil
+	case b.task.Closed:
+		// An internal network leads nowhere; without an address of its own not even to the engine's machine.
+		asked.Internal, asked.Options = true, map[string]string{"com.docker.network.bridge.inhibit_ipv4": "true"}
 	}
-	made, err := b.engine.api.NetworkCreate(ctx, b.name, client.NetworkCreateOptions{Driver: "bridge", Labels: b.engine.labels(b.task.Lease)})
+	made, err := b.engine.api.NetworkCreate(ctx, b.name, asked)
 	if err != nil {
 		return fmt.Errorf("make the task's network: %w", err)
 	}
