@@ -68,7 +68,7 @@ func (a *Agent) choose(ctx context.Context) error {
 
 func (a *Agent) note(ctx context.Context, text string) {
 	if a.cfg.Note == nil {
-		a.log.WarnContext(ctx, text)
+		a.log.WarnContext(ctx, "the agent has something to say", "note", text)
 		return
 	}
 	a.cfg.Note(text)

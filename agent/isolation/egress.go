@@ -10,6 +10,7 @@ import (
 	"net/http/httputil"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -29,8 +30,8 @@ func NewEgress(allow []string) (*Egress, error) {
 	for _, entry := range allow {
 		host := entry
 		if h, port, err := net.SplitHostPort(entry); err == nil {
-			if _, err := net.LookupPort("tcp", port); err != nil {
-				return nil, fmt.Errorf("%q has no port that can be dialled: write host or host:port", entry)
+			if number, err := strconv.ParseUint(port, 10, 16); err != nil || number == 0 { // numbers are what is dialled
+				return nil, fmt.Errorf("%q has no number of a port that can be dialled: write host or host:port", entry)
 			}
 			host = h
 		}

@@ -3,6 +3,7 @@ package isolation
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -53,7 +54,7 @@ func held(open bool) error {
 	return errHeld
 }
 
-func attempts() []attempt {
+func attempts(ctx context.Context) []attempt {
 	return []attempt{
 		{S1, "it read a file of the agent", func(b bait) error { _, err := os.ReadFile(b.Secret); return err }},
 		{S1, "it opened the agent's memory", opens("mem")},
@@ -105,11 +106,11 @@ func attempts() []attempt {
 		}},
 		{S2, "it inherited descriptors", func(bait) error { return held(inherited()) }},
 		{S3, "it is in the agent's net namespace", shares("net")},
-		{S3, "it reached the agent by TCP", dials("tcp")},
-		{S3, "it reached the agent by MPTCP", func(b bait) error { return dialMultipath(b.Address) }},
-		{S3, "it reached an abstract socket", func(b bait) error { return dial("unix", b.Abstract) }},
-		{S3, "it sent UDP to the agent", func(b bait) error { return sendUDP(b.Address, b.Token) }},
-		{S3, "it reached the agent through the proxy", func(b bait) error { return throughProxy(b.Address) }},
+		{S3, "it reached the agent by TCP", dials(ctx, "tcp")},
+		{S3, "it reached the agent by MPTCP", func(b bait) error { return dialMultipath(ctx, b.Address) }},
+		{S3, "it reached an abstract socket", func(b bait) error { return dial(ctx, "unix", b.Abstract) }},
+		{S3, "it sent UDP to the agent", func(b bait) error { return sendUDP(ctx, b.Address, b.Token) }},
+		{S3, "it reached the agent through the proxy", func(b bait) error { return throughProxy(ctx, b.Address) }},
 	}
 }
 
@@ -122,12 +123,13 @@ func Escape(args []string) int {
 	}
 	// First, while nothing of it is open: what it opens itself it did not inherit.
 	out := bufio.NewWriter(os.Stdout)
-	for _, a := range attempts() {
+	ctx := context.Background() // the agent ends the process when it has taken too long
+	for _, a := range attempts(ctx) {
 		if a.from <= b.Level && tried(a, b) == nil {
 			fmt.Fprintln(out, a.what)
 		}
 	}
-	if b.Level >= S3 && dial("tcp", relayAddress) != nil {
+	if b.Level >= S3 && dial(ctx, "tcp", relayAddress) != nil {
 		fmt.Fprintln(out, "it has no way out to the proxy")
 	}
 	// For the agent to look for: a file in /tmp, and a process that wants to outlive its step.
@@ -226,22 +228,23 @@ func inherited() bool {
 
 const dialLimit = 2 * time.Second
 
-func dials(network string) func(bait) error {
-	return func(b bait) error { return dial(network, b.Address) }
+func dials(ctx context.Context, network string) func(bait) error {
+	return func(b bait) error { return dial(ctx, network, b.Address) }
 }
 
-func dial(network, address string) error {
-	conn, err := net.DialTimeout(network, address, dialLimit)
+func dial(ctx context.Context, network, address string) error {
+	d := net.Dialer{Timeout: dialLimit}
+	conn, err := d.DialContext(ctx, network, address)
 	if err == nil {
 		err = conn.Close()
 	}
 	return err
 }
 
-func dialMultipath(address string) error {
+func dialMultipath(ctx context.Context, address string) error {
 	d := net.Dialer{Timeout: dialLimit}
 	d.SetMultipathTCP(true)
-	conn, err := d.Dial("tcp", address)
+	conn, err := d.DialContext(ctx, "tcp", address)
 	if err == nil {
 		err = conn.Close()
 	}
@@ -249,8 +252,9 @@ func dialMultipath(address string) error {
 }
 
 // sendUDP sends a datagram, which nobody confirms: the agent looks whether it came.
-func sendUDP(address, token string) error {
-	conn, err := net.Dial("udp", address)
+func sendUDP(ctx context.Context, address, token string) error {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "udp", address)
 	if err != nil {
 		return err
 	}
@@ -258,8 +262,9 @@ func sendUDP(address, token string) error {
 	return errors.Join(err, conn.Close(), errHeld)
 }
 
-func throughProxy(address string) error {
-	conn, err := net.DialTimeout("tcp", relayAddress, dialLimit)
+func throughProxy(ctx context.Context, address string) error {
+	d := net.Dialer{Timeout: dialLimit}
+	conn, err := d.DialContext(ctx, "tcp", relayAddress)
 	if err != nil {
 		return err
 	}

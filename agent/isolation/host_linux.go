@@ -222,7 +222,7 @@ func (h *Host) Try(ctx context.Context, level Level) (err error) {
 			return err
 		}
 	}
-	l, err := newLure(level, dir)
+	l, err := newLure(ctx, level, dir)
 	if err != nil {
 		return err
 	}

@@ -70,7 +70,7 @@ func TestTrySeesEscapes(t *testing.T) {
 	if err := o.user.Furnish(dir, "tmp"); err != nil {
 		t.Fatal(err)
 	}
-	l, err := newLure(S3, dir)
+	l, err := newLure(t.Context(), S3, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +119,7 @@ func TestEgress(t *testing.T) {
 			t.Errorf("%s: %v", address, err)
 		}
 	}
-	for _, bad := range []string{"", "a/b", "host:no-such-port", "*", "user@host"} {
+	for _, bad := range []string{"", "a/b", "host:no-such-port", "host:https", "host:0", "*", "user@host"} {
 		if _, err := NewEgress([]string{bad}); err == nil {
 			t.Errorf("%q is taken", bad)
 		}

@@ -1,6 +1,7 @@
 package isolation
 
 import (
+	"context"
 	"crypto/rand"
 	"fmt"
 	"net"
@@ -20,7 +21,7 @@ type lure struct {
 	datagrams net.PacketConn
 }
 
-func newLure(level Level, dir string) (l *lure, err error) {
+func newLure(ctx context.Context, level Level, dir string) (l *lure, err error) {
 	l = &lure{bait: bait{Level: level, Agent: os.Getpid(), Namespaces: map[string]string{}, Token: "otto-" + strings.ToLower(rand.Text())}}
 	defer func() {
 		if err != nil {
@@ -36,18 +37,19 @@ func newLure(level Level, dir string) (l *lure, err error) {
 	if err := os.WriteFile(l.Secret, []byte(l.Token), 0o600); err != nil {
 		return l, fmt.Errorf("write a file to look for: %w", err)
 	}
-	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	var listen net.ListenConfig
+	tcp, err := listen.Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return l, fmt.Errorf("listen for an escape: %w", err)
 	}
 	l.Address, l.Abstract = tcp.Addr().String(), "@"+l.Token
 	l.listeners = append(l.listeners, tcp)
-	abstract, err := net.Listen("unix", l.Abstract)
+	abstract, err := listen.Listen(ctx, "unix", l.Abstract)
 	if err != nil {
 		return l, fmt.Errorf("listen for an escape: %w", err)
 	}
 	l.listeners = append(l.listeners, abstract)
-	if l.datagrams, err = net.ListenPacket("udp", l.Address); err != nil {
+	if l.datagrams, err = listen.ListenPacket(ctx, "udp", l.Address); err != nil {
 		return l, fmt.Errorf("listen for an escape: %w", err)
 	}
 	return l, nil

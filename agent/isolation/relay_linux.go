@@ -1,6 +1,7 @@
 package isolation
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -25,26 +26,27 @@ const (
 // Relay is the main function of a process in a task's own network: it passes on what connects to it to the agent's proxy, which
 // is behind a socket in the file system, and runs the program in argv. It gives the program's exit status.
 func Relay(argv []string) int {
-	status, err := relay(argv)
+	status, err := relay(context.Background(), argv)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "otto:", err)
 	}
 	return status
 }
 
-func relay(argv []string) (int, error) {
+func relay(ctx context.Context, argv []string) (int, error) {
 	const cannot = 126 // as a shell says it
 	if len(argv) == 0 {
 		return cannot, errors.New("there is no program to run")
 	}
-	listener, err := net.Listen("tcp", relayAddress)
+	var listen net.ListenConfig
+	listener, err := listen.Listen(ctx, "tcp", relayAddress)
 	if errors.Is(err, syscall.EADDRINUSE) { // a program of the task, or a relay below a relay
 		return cannot, fmt.Errorf("bring the task its network: %w", err)
 	}
 	if err != nil {
 		return cannot, err
 	}
-	go pass(listener)
+	go pass(ctx, listener)
 	// The program gets a signal by itself, as all of its processes do; this one ends after it.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT)
 	cmd := exec.Command(argv[0], argv[1:]...)
@@ -63,7 +65,8 @@ func relay(argv []string) (int, error) {
 	return ended.ExitCode(), nil
 }
 
-func pass(listener net.Listener) {
+func pass(ctx context.Context, listener net.Listener) {
+	var d net.Dialer
 	for {
 		conn, err := listener.Accept()
 		if err != nil {
@@ -71,7 +74,7 @@ func pass(listener net.Listener) {
 		}
 		go func() {
 			defer conn.Close()
-			proxy, err := net.Dial("unix", filepath.Join(Home, proxyName))
+			proxy, err := d.DialContext(ctx, "unix", filepath.Join(Home, proxyName))
 			if err != nil {
 				return
 			}
