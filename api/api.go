@@ -138,6 +138,7 @@ func (a *API) register() error {
 	a.registerLeases()
 	a.registerOrchestrators()
 	a.registerTokens()
+	a.registerPools()
 	a.registerHealth()
 	if err := a.registerDocs(mux); err != nil {
 		return err

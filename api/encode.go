@@ -66,7 +66,7 @@ func isolation(level *int16) string {
 
 func encodeAgent(a db.Agent, busy int32) client.Agent {
 	return client.Agent{
-		Agent: a.ID, Name: a.Name, State: a.State, Version: a.Version, Capacity: int(a.Capacity), Busy: int(busy),
+		Agent: a.ID, Name: a.Name, State: a.State, Version: a.Version, Pool: a.Pool, Capacity: int(a.Capacity), Busy: int(busy),
 		Offers: decodeTo[map[string]any](a.Offers), SeenAt: a.SeenAt.UTC(), Enrolled: a.EnrolledAt.UTC(),
 	}
 }
@@ -81,7 +81,7 @@ func encodeLeaseInfo(r db.LeasesActiveRow) client.LeaseInfo {
 
 func encodeToken(t db.Token) client.Token {
 	return client.Token{
-		Token: t.ID, Kind: t.Kind, Name: t.Name, Role: t.Role, CreatedAt: t.CreatedAt.UTC(),
+		Token: t.ID, Kind: t.Kind, Name: t.Name, Role: t.Role, Pool: text(t.Pool), CreatedAt: t.CreatedAt.UTC(),
 		ExpiresAt: utc(t.ExpiresAt), RevokedAt: utc(t.RevokedAt), LastUsedAt: utc(t.LastUsedAt),
 	}
 }

@@ -69,6 +69,10 @@ func bodyFor(row route) any {
 		return client.LeaseRequest{Free: 0, WaitMS: 1}
 	case "agent-hello", "agent-enrol":
 		return client.AgentOffer{Name: "x", Version: "1", Capacity: 1}
+	case "pool-create":
+		return client.PoolCreate{Pool: "default"}
+	case "pool-allow", "pool-deny":
+		return client.PoolProject{Project: "x"}
 	case "token-create":
 		return client.TokenCreate{Name: "x", Role: "reader"}
 	case "source-upload":

@@ -76,6 +76,10 @@ func routes() []route {
 		{"token-create", post, "/v1/tokens", permitAdmin, smallBody, classWrite, "token_create"},
 		{"token-list", get, "/v1/tokens", permitAdmin, noBody, classRead, ""},
 		{"token-revoke", del, "/v1/tokens/{token}", permitAdmin, noBody, classWrite, "token_revoke"},
+		{"pool-create", post, "/v1/pools", permitAdmin, smallBody, classWrite, "pool_create"},
+		{"pool-list", get, "/v1/pools", permitReader, noBody, classRead, ""},
+		{"pool-allow", post, "/v1/pools/{pool}/allow", permitAdmin, smallBody, classWrite, "pool_allow"},
+		{"pool-deny", post, "/v1/pools/{pool}/deny", permitAdmin, smallBody, classWrite, "pool_deny"},
 		{"project-list", get, "/v1/projects", permitReader, noBody, classRead, ""},
 
 		{"source-upload", put, "/v1/sources/{digest}", permitWriter, streamedBody, classUpload, "source_store"},

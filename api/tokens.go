@@ -48,9 +48,13 @@ func (a *API) tokenCreate(ctx context.Context, in *struct {
 		if err != nil {
 			return answer[client.TokenCreated]{}, err
 		}
+		var pool *string
+		if in.Body.Pool != "" {
+			pool = &in.Body.Pool
+		}
 		secret, hash := NewToken(kind)
 		token, err := q.TokenCreate(ctx, db.TokenCreateParams{
-			Hash: hash, Kind: kind, Role: in.Body.Role, Name: in.Body.Name, ExpiresAt: expires, Actor: caller(ctx).actor(),
+			Hash: hash, Kind: kind, Role: in.Body.Role, Name: in.Body.Name, ExpiresAt: expires, Pool: pool, Actor: caller(ctx).actor(),
 		})
 		return answer[client.TokenCreated]{
 			Status: http.StatusCreated, Body: client.TokenCreated{Token: encodeToken(token), Secret: secret},

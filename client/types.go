@@ -176,6 +176,7 @@ type Agent struct {
 	Name     string         `json:"name"`
 	State    string         `json:"state" enum:"online,draining,offline,disabled"`
 	Version  string         `json:"version"`
+	Pool     string         `json:"pool" doc:"It gets the tasks of this pool only."`
 	Capacity int            `json:"capacity"`
 	Busy     int            `json:"busy" doc:"Leases it holds."`
 	Offers   map[string]any `json:"offers"`
@@ -246,6 +247,7 @@ type Token struct {
 	Kind       string     `json:"kind" enum:"user,enrol,agent,orchestrator"`
 	Name       string     `json:"name"`
 	Role       string     `json:"role" enum:"reader,writer,admin,enrol,agent,enrol-orchestrator,orchestrator"`
+	Pool       string     `json:"pool,omitempty" doc:"Of the agent that enrols with it."`
 	CreatedAt  time.Time  `json:"created_at"`
 	ExpiresAt  *time.Time `json:"expires_at,omitempty"`
 	RevokedAt  *time.Time `json:"revoked_at,omitempty"`
@@ -256,6 +258,7 @@ type Token struct {
 type TokenCreate struct {
 	Name      string `json:"name" minLength:"1" maxLength:"100"`
 	Role      string `json:"role" enum:"reader,writer,admin,enrol,enrol-orchestrator" doc:"enrol: one use, to enrol an agent; enrol-orchestrator: likewise an orchestrator."`
+	Pool      string `json:"pool,omitempty" maxLength:"100" doc:"Of an enrol token: the pool of the agent that enrols with it; \"default\" if absent."`
 	ExpiresMS int64  `json:"expires_ms,omitempty" minimum:"0" doc:"0: an enrol token lives one hour, others do not expire."`
 }
 

@@ -270,7 +270,7 @@ func (q *Queries) AgentOffer(ctx context.Context, arg AgentOfferParams) (Agent, 
 }
 
 const tokenCreate = `-- name: TokenCreate :one
-select id, hash, kind, role, name, agent_id, created_by, created_at, expires_at, revoked_at, used_at, last_used_at, pool, orchestrator_id, template_id, award_id from otto.token_create($1::bytea, $2::text, $3::text, $4::text, $5::timestamptz, $6::text)
+select id, hash, kind, role, name, agent_id, created_by, created_at, expires_at, revoked_at, used_at, last_used_at, pool, orchestrator_id, template_id, award_id from otto.token_create($1::bytea, $2::text, $3::text, $4::text, $5::timestamptz, $6::text, $7::text)
 `
 
 type TokenCreateParams struct {
@@ -280,6 +280,7 @@ type TokenCreateParams struct {
 	Name      string
 	ExpiresAt *time.Time
 	Actor     string
+	Pool      *string
 }
 
 // TokenCreate stores a credential's hash.
@@ -291,6 +292,7 @@ func (q *Queries) TokenCreate(ctx context.Context, arg TokenCreateParams) (Token
 		arg.Name,
 		arg.ExpiresAt,
 		arg.Actor,
+		arg.Pool,
 	)
 	var i Token
 	err := row.Scan(

@@ -151,6 +151,13 @@ type Plan struct {
 	Rules     json.RawMessage
 }
 
+type Pool struct {
+	Name       string
+	Restricted bool
+	CreatedAt  time.Time
+	Vtime      float64
+}
+
 type Project struct {
 	ID        int64
 	Name      string

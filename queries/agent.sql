@@ -30,7 +30,7 @@ select sqlc.embed(a), (select count(*) from leases l where l.agent_id = a.id and
 
 -- name: TokenCreate :one
 -- TokenCreate stores a credential's hash.
-select * from otto.token_create(@hash::bytea, @kind::text, @role::text, @name::text, sqlc.narg('expires_at')::timestamptz, @actor::text);
+select * from otto.token_create(@hash::bytea, @kind::text, @role::text, @name::text, sqlc.narg('expires_at')::timestamptz, @actor::text, sqlc.narg('pool')::text);
 
 -- name: TokenRevoke :one
 -- TokenRevoke ends a credential.

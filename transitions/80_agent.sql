@@ -1,14 +1,20 @@
 -- Agents and credentials.
 
--- token_create makes a credential. The caller keeps the secret; the hash is stored.
-create function otto.token_create(hash bytea, kind text, role text, name text, expires_at timestamptz, actor text)
+-- token_create makes a credential. The caller keeps the secret; the hash is stored. The pool is that of the agent that enrols with it.
+create function otto.token_create(hash bytea, kind text, role text, name text, expires_at timestamptz, actor text, pool text default null)
 returns setof tokens language plpgsql security definer set search_path = public, otto, pg_temp as $$
 declare t tokens;
 begin
-    insert into tokens (hash, kind, role, name, created_by, created_at, expires_at)
-    values (hash, kind, role, name, actor, clock(), expires_at)
+    if pool is not null and role <> 'enrol' then
+        raise exception 'a token of role % has no pool: only the role enrol does', role using errcode = 'OT409';
+    end if;
+    if pool is not null and not exists (select from pools p where p.name = pool) then
+        raise exception 'pool % does not exist', pool using errcode = 'OT404';
+    end if;
+    insert into tokens (hash, kind, role, name, created_by, created_at, expires_at, pool)
+    values (hash, kind, role, name, actor, clock(), expires_at, pool)
     returning * into t;
-    perform emit('token.created', actor, null, data => jsonb_build_object('token', t.id, 'role', t.role, 'name', t.name));
+    perform emit('token.created', actor, null, data => jsonb_build_object('token', t.id, 'role', t.role, 'name', t.name, 'pool', t.pool));
     return next t;
 end $$;
 
@@ -71,8 +77,8 @@ begin
     if not found then
         raise exception 'enrolment token % is used, revoked or expired: cannot enrol', enrol using errcode = 'OT403';
     end if;
-    insert into agents (name, version, capacity, offers, enrolled_at, seen_at, orchestrator_id, template_id)
-    values (agent_enrol.name, agent_enrol.version, agent_enrol.capacity, agent_enrol.offers, clock(), clock(), k.orchestrator_id, k.template_id)
+    insert into agents (name, version, capacity, offers, enrolled_at, seen_at, orchestrator_id, template_id, pool)
+    values (agent_enrol.name, agent_enrol.version, agent_enrol.capacity, agent_enrol.offers, clock(), clock(), k.orchestrator_id, k.template_id, coalesce(k.pool, 'default'))
     returning * into a;
     if k.award_id is not null then update awards set agent_id = a.id where id = k.award_id and ended_at is null; end if;
     insert into tokens (hash, kind, role, name, agent_id, created_by, created_at)

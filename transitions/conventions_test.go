@@ -69,7 +69,7 @@ func TestViews(t *testing.T) {
 	w := newWorld(t)
 	read := func() {
 		t.Helper()
-		for _, view := range []string{"runs", "tasks", "waiting", "groups", "leases", "agents", "queue_depth", "slowest", "events", "servers", "orchestrators", "templates", "auctions", "bids", "awards"} {
+		for _, view := range []string{"runs", "tasks", "waiting", "groups", "leases", "agents", "queue_depth", "pools", "slowest", "events", "servers", "orchestrators", "templates", "auctions", "bids", "awards"} {
 			if _, err := w.db.App.Exec(w.ctx(), "select * from otto_api."+view); err != nil {
 				t.Errorf("%s: %v", view, err)
 			}

@@ -43,6 +43,7 @@ func TestMatrix(t *testing.T) {
 	m.follow()
 	m.rules()
 	m.agents()
+	m.pools()
 	m.orchestrators()
 	m.auctions()
 	if *update {

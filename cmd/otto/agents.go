@@ -32,11 +32,11 @@ func newAgents(a *app) *cobra.Command {
 					return printEach(a, agents)
 				}
 				s := a.stdoutStyle()
-				t := table{head: []string{"AGENT", "NAME", "STATE", "BUSY", "SEEN", "VERSION", "OFFERS"}}
+				t := table{head: []string{"AGENT", "NAME", "STATE", "BUSY", "SEEN", "VERSION", "POOL", "OFFERS"}}
 				for _, one := range agents {
 					colour := map[string]string{"online": "32", "draining": "33", "disabled": "31"}[one.State]
 					t.add(strconv.FormatInt(one.Agent, 10), one.Name, s.paint(first(colour, "2"), one.State),
-						fmt.Sprintf("%d/%d", one.Busy, one.Capacity), age(one.SeenAt), one.Version, offersText(one.Offers))
+						fmt.Sprintf("%d/%d", one.Busy, one.Capacity), age(one.SeenAt), one.Version, one.Pool, offersText(one.Offers))
 				}
 				return t.print(a)
 			})

@@ -81,7 +81,7 @@ Start in the directory of a project:
 	add(groupRuns, newRuns(a), newShow(a), newWhy(a), newLogs(a), newEvents(a), newAbort(a), newRerun(a))
 	root.Version = version()
 	root.SetVersionTemplate(versionLine())
-	add(groupFleet, newUp(a), newServer(a), newWorker(a), newAgent(a), newAgents(a), newMigrate(a), newToken(a), newOrchestrator(a))
+	add(groupFleet, newUp(a), newServer(a), newWorker(a), newAgent(a), newAgents(a), newMigrate(a), newToken(a), newPool(a), newOrchestrator(a))
 	root.AddCommand(newVersion(a), newWithPg(a), newBench(a))
 	root.InitDefaultHelpCmd()
 	if help, _, err := root.Find([]string{"help"}); err == nil {

@@ -28,6 +28,7 @@ func newToken(a *app) *cobra.Command {
 // tokenFlags are those of otto token create.
 type tokenFlags struct {
 	role, name      string
+	pool            string
 	expires         time.Duration
 	bootstrap, json bool
 }
@@ -40,19 +41,23 @@ func newTokenCreate(a *app) *cobra.Command {
 		Long: `Create prints the secret of a new token; only its hash is stored. The roles are reader, writer and admin; and, for one use,
 enrol for an agent and enrol-orchestrator for an orchestrator. --bootstrap makes an admin's token directly in the database
 of OTTO_DATABASE_URL, for a fleet that has none yet.` + exitStatus(exitDone, exitRefused),
-		Example: examples("otto token create --role writer --name ci", "otto token create --role enrol", "OTTO_DATABASE_URL=postgres://otto@db/otto otto token create --bootstrap"),
+		Example: examples("otto token create --role writer --name ci", "otto token create --role enrol", "otto token create --role enrol --pool gpu", "OTTO_DATABASE_URL=postgres://otto@db/otto otto token create --bootstrap"),
 		Args:    nothing,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			switch {
 			case f.bootstrap && f.role != "" && f.role != "admin":
 				return usage(cmd, "--bootstrap makes an admin's token, not one of role %s", f.role)
+			case f.bootstrap && f.pool != "":
+				return usage(cmd, "--bootstrap makes an admin's token, which has no pool")
 			case f.bootstrap:
 				return a.bootstrapToken(cmd.Context(), f)
 			case f.role == "":
 				return usage(cmd, "--role is missing: reader, writer, admin, enrol or enrol-orchestrator")
+			case f.pool != "" && f.role != "enrol":
+				return usage(cmd, "--pool is for a token of role enrol, not one of role %s", f.role)
 			}
 			return a.onServer(cmd, func(ctx context.Context, c *connection) error {
-				created, err := c.TokenCreate(ctx, client.TokenCreate{Name: first(f.name, f.role), Role: f.role, ExpiresMS: f.expires.Milliseconds()})
+				created, err := c.TokenCreate(ctx, client.TokenCreate{Name: first(f.name, f.role), Role: f.role, Pool: f.pool, ExpiresMS: f.expires.Milliseconds()})
 				if err != nil {
 					return err
 				}
@@ -66,6 +71,7 @@ of OTTO_DATABASE_URL, for a fleet that has none yet.` + exitStatus(exitDone, exi
 	}
 	cmd.Flags().StringVar(&f.role, "role", "", "what it may do: reader, writer, admin, enrol or enrol-orchestrator")
 	cmd.Flags().StringVar(&f.name, "name", "", "what it is for; the role if absent")
+	cmd.Flags().StringVar(&f.pool, "pool", "", "the pool of the agent that enrols with it; default if absent")
 	cmd.Flags().DurationVar(&f.expires, "expires", 0, "how long it is valid; an enrol token lives 1h if absent, others for ever")
 	cmd.Flags().BoolVar(&f.bootstrap, "bootstrap", false, "make an admin's token directly in the database")
 	cmd.Flags().BoolVar(&f.json, "json", false, "print the token as JSON")
