@@ -72,6 +72,7 @@ func (c *compactWriter) task(x Task) {
 	}
 	c.values("matrix", x.Matrix)
 	c.values("requires", x.Requires)
+	c.line2("pool", x.Pool)
 	if x.Isolation > 0 {
 		c.line(2, "isolation", fmt.Sprintf("S%d", x.Isolation))
 	}

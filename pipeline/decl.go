@@ -71,6 +71,7 @@ type taskDecl struct {
 	reads        []outputRead // outputs of other tasks, in its expressions
 	env          []envDecl
 	requires     []capabilityDecl
+	pool         val[string]
 	timeoutMS    val[int64]
 	allowFailure val[bool]
 	always       val[bool]
@@ -141,6 +142,7 @@ func (t *taskDecl) inherit(f *taskDecl) {
 		t.fallback = t.fallback.orSaid(f.fallback)
 	}
 	t.isolation = t.isolation.orSaid(f.isolation)
+	t.pool = t.pool.orSaid(f.pool)
 	for _, x := range f.limits {
 		if !slices.ContainsFunc(t.limits, func(own limitDecl) bool { return own.name == x.name }) {
 			t.limits = append(t.limits, x)

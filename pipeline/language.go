@@ -149,6 +149,8 @@ func taskObject() object[taskDecl] {
 			func(d *decoder, t *taskDecl, _, v *node) { t.env = d.env(v) }},
 		{"requires", "Capabilities an agent must offer: a boolean, the least number or size (2GiB), a text, a list of which it has all, or a version range (>=1.25 <2).", requiresType,
 			func(d *decoder, t *taskDecl, _, v *node) { t.requires = d.requires(v) }},
+		{"pool", "The pool of agents that it gets its agent from. Default: default.", poolType,
+			func(d *decoder, t *taskDecl, _, v *node) { t.pool = d.pool(v) }},
 		{"timeout", "How long all steps together may take (90s, 10m, 1h30m, 2d). Default 1h, at most 7d.", orExpr(durationType),
 			func(d *decoder, t *taskDecl, _, v *node) { t.timeoutMS = d.timeout(v) }},
 		{"allow_failure", "A failure counts as succeeded, with a warning.", orExpr(boolType),
@@ -170,7 +172,7 @@ func taskObject() object[taskDecl] {
 
 // defaultsObject has the keys of a task that may be said once for all tasks.
 func defaultsObject(task object[taskDecl]) object[taskDecl] {
-	shared := []string{"image", "fallback", "checkout", "isolation", "limits", "shell", "requires", "timeout", "retries", "on_lost"}
+	shared := []string{"image", "fallback", "checkout", "isolation", "limits", "shell", "requires", "pool", "timeout", "retries", "on_lost"}
 	return object[taskDecl]{what: "defaults", doc: "What tasks have that do not say it themselves.",
 		keys: slices.DeleteFunc(slices.Clone(task.keys), func(k key[taskDecl]) bool { return !slices.Contains(shared, k.name) })}
 }

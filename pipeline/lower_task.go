@@ -27,6 +27,8 @@ func (l *lowering) task(f *fileDecl, t *taskDecl, stage *Condition, ptr string) 
 	l.lowerContainer(t, &out, ptr)
 	l.requires(t, &out, ptr)
 	l.isolate(t, &out, ptr)
+	out.Pool = t.pool.v
+	o.sayIf(ptr+"/pool", t.pool.at, out.Pool != "")
 	out.Retries = l.retries(t.retries, ptr+"/retries")
 	for _, x := range t.outputs {
 		if out.Outputs == nil {

@@ -52,6 +52,7 @@ type Task struct {
 	Name         string            `json:"name"`
 	Env          map[string]string `json:"env,omitempty"`
 	Requires     map[string]any    `json:"requires,omitempty"` // capabilities an agent must offer, see requires.go
+	Pool         string            `json:"pool,omitempty"`     // of agents; default if empty
 	TimeoutMS    int64             `json:"timeout_ms"`         // over all steps; always > 0
 	AllowFailure bool              `json:"allow_failure,omitempty"`
 	Always       bool              `json:"always,omitempty"`

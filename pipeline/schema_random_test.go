@@ -41,12 +41,13 @@ func samples() map[string]map[string]keySamples {
 	concurrency := keySamples{[]any{"g", values{"group": "g"}, values{"group": "g", "limit": 2, "on_conflict": "skip"}},
 		[]any{1, nil, "", values{"limit": 2}, values{"group": "g", "size": 1}, values{"group": "g", "limit": "2"}}}
 	outputs := keySamples{[]any{[]any{"a", "b"}, values{"a": "string", "b": "json"}}, []any{1, nil, "a", true}}
+	pool := keySamples{[]any{"gpu", "a.b-c_1", "${{ 'gpu' }}"}, []any{1, nil, true, "", "-a", "a b", []any{"gpu"}}}
 	task := map[string]keySamples{"checkout": checkout, "isolation": isolation, "limits": limits, "when": when, "needs": needs, "image": image, "shell": shell, "concurrency": concurrency, "outputs": outputs, "env": env,
-		"requires": requires, "timeout": duration, "allow_failure": flag, "always": flag, "exit_codes": exits, "retries": retries, "on_lost": onLost,
+		"requires": requires, "pool": pool, "timeout": duration, "allow_failure": flag, "always": flag, "exit_codes": exits, "retries": retries, "on_lost": onLost,
 		"environment": {[]any{"prod"}, []any{1, nil, true, ""}}}
 	return map[string]map[string]keySamples{
 		"file":     {"name": text, "env": env, "exit_codes": exits},
-		"defaults": {"checkout": checkout, "isolation": isolation, "limits": limits, "image": image, "shell": shell, "requires": requires, "timeout": duration, "retries": retries, "on_lost": onLost},
+		"defaults": {"checkout": checkout, "isolation": isolation, "limits": limits, "image": image, "shell": shell, "requires": requires, "pool": pool, "timeout": duration, "retries": retries, "on_lost": onLost},
 		"task":     task,
 		"stage":    task,
 		"group":    {"always": flag, "when": when, "needs": needs, "name": text},

@@ -40,6 +40,7 @@ func (b *builder) howTask(t *pipeline.Task, ptr string) []Fact {
 	for _, key := range slices.Sorted(maps.Keys(t.Requires)) {
 		f.add(Usual, "requires", "requires/"+escape(key), "requires "+RequiresText(map[string]any{key: t.Requires[key]}))
 	}
+	f.add(Brief, "pool", "pool", prefixed("pool ", t.Pool))
 	f.add(Brief, "environment", "environment", prefixed("environment ", t.Environment))
 	f.add(f.unlessDefault("timeout_ms"), "timeout", "timeout_ms", "timeout "+Milliseconds(t.TimeoutMS))
 	if t.Retries != nil {
