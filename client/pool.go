@@ -6,6 +6,9 @@ import (
 	"time"
 )
 
+// DefaultPool is the pool of agents and tasks that name none.
+const DefaultPool = "default"
+
 // Pool is a group of agents.
 type Pool struct {
 	Pool         string    `json:"pool" doc:"Its name."`

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/ottoci/otto/client"
@@ -13,17 +14,24 @@ import (
 // someAgents is how many agents are named.
 const someAgents = 5
 
+// seat is what decides which agents can take a task.
+type seat struct{ pool, requires string }
+
+func seatOf(t *pipeline.Task) seat {
+	return seat{first(t.Pool, client.DefaultPool), show.RequiresText(t.Requires)}
+}
+
 // agentsFor asks a server which of the agents that are online can take tasks with each of a plan's requirements, which it
-// judges as it does when it hands out tasks. The answers are by the text of the requirements.
-func agentsFor(ctx context.Context, c *connection, plan *pipeline.Plan) (map[string]string, error) {
+// judges as it does when it hands out tasks. Whether a project may use a pool is not asked: a plan is of no project.
+func agentsFor(ctx context.Context, c *connection, plan *pipeline.Plan) (map[seat]string, error) {
 	online, err := onlineAgents(ctx, c, nil)
 	if err != nil {
 		return nil, err
 	}
-	answers := map[string]string{}
+	answers := map[seat]string{}
 	for _, s := range plan.Stages {
 		for _, t := range s.Tasks {
-			key := show.RequiresText(t.Requires)
+			key := seatOf(&t)
 			if _, known := answers[key]; known {
 				continue
 			}
@@ -33,6 +41,7 @@ func agentsFor(ctx context.Context, c *connection, plan *pipeline.Plan) (map[str
 					return nil, err
 				}
 			}
+			fitting = slices.DeleteFunc(slices.Clone(fitting), func(a client.Agent) bool { return a.Pool != key.pool })
 			answers[key] = agentsText(fitting, len(online))
 		}
 	}

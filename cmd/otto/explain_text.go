@@ -17,7 +17,7 @@ type outlineView struct {
 	width int // of the terminal; 0 if there is none
 	*explained
 	all    bool
-	agents map[string]string // by requirements: which agents can take such tasks
+	agents map[seat]string // by requirements: which agents can take such tasks
 	became map[string]client.Task
 	names  int    // how wide the names of a task's steps are
 	leg    string // what the steps of the task before looked like, if it was a leg of a matrix
@@ -128,7 +128,7 @@ func (v *outlineView) task(depth int, t *pipeline.Task, item *show.Item) {
 		return
 	}
 	if v.agents != nil {
-		v.keyed(depth, "agents", v.agents[show.RequiresText(t.Requires)])
+		v.keyed(depth, "agents", v.agents[seatOf(t)])
 	}
 	v.steps(depth, t, item, became)
 }
