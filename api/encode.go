@@ -35,7 +35,7 @@ func encodeTask(r db.TaskByIDRow) client.Task {
 	t := r.Task
 	return client.Task{
 		Task: t.ID, Run: t.RunID, Stage: r.Stage, Name: t.Name, State: t.State, Reason: text(t.Reason), WaitingFor: r.WaitingFor,
-		Attempt: int(t.Epoch), Agent: r.Agent, Isolation: r.Isolation, Requires: decodeTo[map[string]any](t.Requires), ExitCode: exitCode(t.ExitCode),
+		Attempt: int(t.Epoch), Agent: r.Agent, Isolation: r.Isolation, Warm: r.Warm, Requires: decodeTo[map[string]any](t.Requires), ExitCode: exitCode(t.ExitCode),
 		AllowFailure: t.AllowFailure, ReadyAt: utc(t.ReadyAt), StartedAt: utc(t.StartedAt), FinishedAt: utc(t.FinishedAt),
 	}
 }

@@ -82,6 +82,7 @@ type Task struct {
 	Attempt      int            `json:"attempt" doc:"Number of the current attempt; 0 before the first."`
 	Agent        string         `json:"agent,omitempty" doc:"Name of the agent of the current attempt."`
 	Isolation    string         `json:"isolation,omitempty" doc:"The level of isolation, S0 to S4, that the current attempt runs with, as its agent says."`
+	Warm         bool           `json:"warm,omitempty" doc:"The agent of the current attempt had lately worked for the project, and was preferred for that."`
 	Requires     map[string]any `json:"requires,omitempty"`
 	ExitCode     *int           `json:"exit_code,omitempty"`
 	AllowFailure bool           `json:"allow_failure,omitempty"`

@@ -462,7 +462,7 @@ func (q *Queries) TaskAbort(ctx context.Context, arg TaskAbortParams) (Task, err
 }
 
 const taskByID = `-- name: TaskByID :one
-select t.id, t.run_id, t.stage_id, t.stage_index, t.index, t.name, t.state, t.reason, t.requires, t.priority, t.always, t.allow_failure, t.epoch, t.retries, t.interrupts, t.lease_id, t.exit_code, t.ready_at, t.started_at, t.finished_at, t.needs_left, t.needed, t.undecided, t.decided, t.group_project, t.group_name, t.group_limit, t.on_conflict, t.project_id, t.pool, t.award_id, s.name as stage, coalesce(a.name, '')::text as agent, coalesce('S' || l.isolation, '')::text as isolation,
+select t.id, t.run_id, t.stage_id, t.stage_index, t.index, t.name, t.state, t.reason, t.requires, t.priority, t.always, t.allow_failure, t.epoch, t.retries, t.interrupts, t.lease_id, t.exit_code, t.ready_at, t.started_at, t.finished_at, t.needs_left, t.needed, t.undecided, t.decided, t.group_project, t.group_name, t.group_limit, t.on_conflict, t.project_id, t.pool, t.award_id, s.name as stage, coalesce(a.name, '')::text as agent, coalesce('S' || l.isolation, '')::text as isolation, coalesce(l.warm, false)::boolean as warm,
        coalesce(otto.task_waits_for(t), '')::text as waiting_for
   from tasks t
   join stages s on s.id = t.stage_id
@@ -476,6 +476,7 @@ type TaskByIDRow struct {
 	Stage      string
 	Agent      string
 	Isolation  string
+	Warm       bool
 	WaitingFor string
 }
 
@@ -518,6 +519,7 @@ func (q *Queries) TaskByID(ctx context.Context, task int64) (TaskByIDRow, error)
 		&i.Stage,
 		&i.Agent,
 		&i.Isolation,
+		&i.Warm,
 		&i.WaitingFor,
 	)
 	return i, err
@@ -1172,7 +1174,7 @@ const tasksOfRun = `-- name: TasksOfRun :many
 with kinds as materialized (
     select k.pool, k.requires, otto.agent_waited_for(k.pool, k.project_id, k.requires) as agent
       from (select distinct x.pool, x.project_id, x.requires from tasks x where x.run_id = $1::bigint and x.state = 'ready') k)
-select t.id, t.run_id, t.stage_id, t.stage_index, t.index, t.name, t.state, t.reason, t.requires, t.priority, t.always, t.allow_failure, t.epoch, t.retries, t.interrupts, t.lease_id, t.exit_code, t.ready_at, t.started_at, t.finished_at, t.needs_left, t.needed, t.undecided, t.decided, t.group_project, t.group_name, t.group_limit, t.on_conflict, t.project_id, t.pool, t.award_id, s.name as stage, coalesce(a.name, '')::text as agent, coalesce('S' || l.isolation, '')::text as isolation,
+select t.id, t.run_id, t.stage_id, t.stage_index, t.index, t.name, t.state, t.reason, t.requires, t.priority, t.always, t.allow_failure, t.epoch, t.retries, t.interrupts, t.lease_id, t.exit_code, t.ready_at, t.started_at, t.finished_at, t.needs_left, t.needed, t.undecided, t.decided, t.group_project, t.group_name, t.group_limit, t.on_conflict, t.project_id, t.pool, t.award_id, s.name as stage, coalesce(a.name, '')::text as agent, coalesce('S' || l.isolation, '')::text as isolation, coalesce(l.warm, false)::boolean as warm,
        coalesce(case when t.state = 'ready' and t.ready_at <= otto.clock() then (select k.agent from kinds k where k.pool = t.pool and k.requires = t.requires)
                      else otto.task_waits_for(t) end, '')::text as waiting_for
   from tasks t
@@ -1188,6 +1190,7 @@ type TasksOfRunRow struct {
 	Stage      string
 	Agent      string
 	Isolation  string
+	Warm       bool
 	WaitingFor string
 }
 
@@ -1237,6 +1240,7 @@ func (q *Queries) TasksOfRun(ctx context.Context, run int64) ([]TasksOfRunRow, e
 			&i.Stage,
 			&i.Agent,
 			&i.Isolation,
+			&i.Warm,
 			&i.WaitingFor,
 		); err != nil {
 			return nil, err

@@ -74,7 +74,7 @@ select * from otto.task_supersede(@task::bigint, @run::bigint, @actor::text);
 
 -- name: TaskByID :one
 -- TaskByID reads one task with its stage, its agent and what it waits for.
-select sqlc.embed(t), s.name as stage, coalesce(a.name, '')::text as agent, coalesce('S' || l.isolation, '')::text as isolation,
+select sqlc.embed(t), s.name as stage, coalesce(a.name, '')::text as agent, coalesce('S' || l.isolation, '')::text as isolation, coalesce(l.warm, false)::boolean as warm,
        coalesce(otto.task_waits_for(t), '')::text as waiting_for
   from tasks t
   join stages s on s.id = t.stage_id
@@ -88,7 +88,7 @@ select sqlc.embed(t), s.name as stage, coalesce(a.name, '')::text as agent, coal
 with kinds as materialized (
     select k.pool, k.requires, otto.agent_waited_for(k.pool, k.project_id, k.requires) as agent
       from (select distinct x.pool, x.project_id, x.requires from tasks x where x.run_id = @run::bigint and x.state = 'ready') k)
-select sqlc.embed(t), s.name as stage, coalesce(a.name, '')::text as agent, coalesce('S' || l.isolation, '')::text as isolation,
+select sqlc.embed(t), s.name as stage, coalesce(a.name, '')::text as agent, coalesce('S' || l.isolation, '')::text as isolation, coalesce(l.warm, false)::boolean as warm,
        coalesce(case when t.state = 'ready' and t.ready_at <= otto.clock() then (select k.agent from kinds k where k.pool = t.pool and k.requires = t.requires)
                      else otto.task_waits_for(t) end, '')::text as waiting_for
   from tasks t

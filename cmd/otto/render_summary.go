@@ -104,6 +104,12 @@ func (s *summary) task(depth int, t client.Task) row {
 		}
 		note += s.style.dim("isolation " + t.Isolation)
 	}
+	if s.steps && t.Warm {
+		if note != "" {
+			note += s.style.dim(", ")
+		}
+		note += s.style.dim("warm agent " + t.Agent)
+	}
 	return row{depth, t.State, t.Name, between(t.StartedAt, t.FinishedAt), strings.TrimLeft(note, " ")}
 }
 
