@@ -87,6 +87,10 @@ func runAll(ctx context.Context, mutants []mutant, jobs int, talk io.Writer) (ve
 	if err != nil {
 		return verdict{}, err
 	}
+	fmt.Fprintln(talk, "testing without a mutant first")
+	if err := sound(ctx, program); err != nil {
+		return verdict{}, err
+	}
 	return testAll(ctx, program, mutants, jobs, talk)
 }
 
