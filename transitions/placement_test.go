@@ -8,6 +8,9 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/ottoci/otto/db"
 )
 
@@ -66,6 +69,25 @@ func TestFairBetweenProjects(t *testing.T) {
 	}
 	if got := strings.Join(order, " "); got != strings.TrimSpace(strings.Repeat("late big ", 6)) {
 		t.Errorf("they do not take turns: %s", got)
+	}
+}
+
+// Who notes what projects have got keeps nobody waiting: what is granted meanwhile is not noted.
+func TestClaimsDoNotWaitForShares(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	agent := w.agent(`{}`)
+	for _, project := range []string{"one", "two"} {
+		w.runIn(project, w.plan(many(2, "")))
+	}
+	noting := must[pgx.Tx](t)(w.db.Owner.Begin(w.ctx()))
+	defer func() { _ = noting.Rollback(w.ctx()) }()
+	must[pgconn.CommandTag](t)(noting.Exec(w.ctx(), "select from pools for no key update"))
+	claiming := must[pgx.Tx](t)(w.db.App.Begin(w.ctx()))
+	defer func() { _ = claiming.Rollback(w.ctx()) }()
+	must[pgconn.CommandTag](t)(claiming.Exec(w.ctx(), "set local lock_timeout = '10s'"))
+	if got := must[[]db.Lease](t)(db.New(claiming).TaskLease(w.ctx(), db.TaskLeaseParams{Slots: []int64{agent, agent}, Actor: "t"})); len(got) != 2 {
+		t.Errorf("%d tasks were granted, want 2", len(got))
 	}
 }
 
