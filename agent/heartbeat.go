@@ -68,6 +68,9 @@ func (a *Agent) beatOnce(ctx context.Context, p *pulse) time.Duration {
 	}
 	p.pauses.reset()
 	p.renewed, p.refused, p.warned = began, time.Time{}, false
+	for _, t := range held {
+		t.renewed(began)
+	}
 	a.obey(ctx, answer.Aborts)
 	for _, lease := range answer.Fenced {
 		if t := a.roster.find(lease); t != nil {
@@ -78,7 +81,8 @@ func (a *Agent) beatOnce(ctx context.Context, p *pulse) time.Duration {
 }
 
 // missed notes that a heartbeat was not answered. The work goes on: an outage of the server is no reason to lose it, and
-// should the lease have gone to another agent meanwhile, the first answer says so.
+// should the lease have gone to another agent meanwhile, the first answer says so. Tasks that must not run unseen stop
+// by themselves (watchLease).
 func (a *Agent) missed(ctx context.Context, p *pulse, err error) {
 	silent := time.Since(p.renewed)
 	if p.pauses.tries == 0 {

@@ -120,6 +120,11 @@ func (s *sim) judgeLoss(l *simLease, why string) {
 	since, well := s.well(n)
 	s.mu.Lock()
 	s.lost[why]++
+	for _, x := range s.running[l.task.id] {
+		if why == "expired" && l.task.spec.OnLost == lostFails && !x.stuck {
+			s.brokeLocked("step %d of task %d runs while the server gives the task up for good", x.index, l.task.id)
+		}
+	}
 	s.mu.Unlock()
 	blame := simBlame
 	switch why {

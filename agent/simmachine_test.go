@@ -263,7 +263,7 @@ func (m *simMachine) take(l *simLease, why string, total *client.LogTotal) {
 	switch {
 	case !l.abortAt.IsZero():
 		m.settle(t, client.Aborted, why)
-	case why == "overdue" || l.started && t.interrupts >= simInterrupts:
+	case why == "overdue" || l.started && (t.interrupts >= simInterrupts || t.spec.OnLost == lostFails):
 		m.settle(t, client.Failed, why)
 	default:
 		t.state = client.Ready

@@ -87,6 +87,58 @@ func TestSimulatedLostLeaseEndsItsWork(t *testing.T) {
 	}
 }
 
+// What must not go on unseen has ended by itself when the server gives it up, and what may be repeated goes on meanwhile.
+func TestSimulatedWorkEndsBeforeItsLease(t *testing.T) {
+	t.Parallel()
+	first, count := simSeeds(t, 8)
+	for seed := first; seed < first+count; seed++ {
+		for _, mode := range []simMode{simCut, simHole, simDeaf} {
+			scene(t, seed, 1, func(s *sim) {
+				deploy, unit := simLong(20), simLong(12)
+				deploy.OnLost = lostFails
+				final, other := s.submit(deploy), s.submit(unit)
+				luck := s.luck("unrenewed")
+				elapse(simBeat + time.Duration(luck.Int64N(int64(simBeat))))
+				s.plan("the line is in mode %d", mode)
+				s.nodes[0].link.set(mode, "", false)
+				elapse(simTTL + simReap)
+				if n := s.count(other.id, (*simStep).wasStopped); n > 0 {
+					s.broke("what may be repeated was stopped")
+				}
+				if n := s.count(final.id, (*simStep).runsOn); n > 0 {
+					s.broke("%d steps run after the lease's end", n)
+				}
+				s.nodes[0].link.set(simOpen, "", false)
+				s.settle(20 * time.Minute)
+				s.server.locked(func(*simMachine) {
+					if final.state != client.Failed || len(final.leases) != 1 {
+						s.broke("the deployment is %s (%s) after %d attempts", final.state, final.reason, len(final.leases))
+					}
+				})
+			})
+		}
+	}
+}
+
+// count counts the steps of a task that are in some way.
+func (s *sim) count(task int64, is func(*simStep) bool) (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, at := range s.attempts {
+		for _, x := range at.steps {
+			if at.task == task && is(x) {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+func (x *simStep) wasStopped() bool { return x.ended && (x.err != nil || x.ending.Ordered) }
+
+// runsOn says whether it runs, though its keeper can stop it.
+func (x *simStep) runsOn() bool { return !x.ended && !x.stuck }
+
 // A fleet whose server was away comes back spread over time, whatever it waited for.
 func TestSimulatedFleetComesBackSpread(t *testing.T) {
 	t.Parallel()

@@ -24,6 +24,7 @@ type simStep struct {
 	killing sync.Once
 	dead    <-chan struct{} // closed when the agent's program is killed
 	began   time.Time
+	stuck   bool // its keeper hears nothing
 	ended   bool
 	ending  ending
 	err     error
@@ -101,6 +102,9 @@ func (x *simStep) run(pieces chan<- []byte) (ending, error) {
 	}
 	code := []int{0, 0, 0, 0, 0, 0, 0, 1, 3, 77}[x.luck.IntN(10)]
 	temper := []simTemper{simMeek, simMeek, simMeek, simMeek, simDeafT, simDeafT, simStuck}[x.luck.IntN(7)]
+	x.sim.mu.Lock()
+	x.stuck = temper == simStuck
+	x.sim.mu.Unlock()
 	pace := length/time.Duration(1+x.luck.IntN(12)) + time.Millisecond
 	end, write := time.NewTimer(length), time.NewTimer(x.between(0, pace))
 	defer end.Stop()

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/ottoci/otto/agent/isolation"
 	"github.com/ottoci/otto/client"
@@ -44,6 +45,7 @@ type task struct {
 	written  atomic.Int64 // bytes of output, of all steps
 	counted  int64        // number of the request in which the server counts the slot as free
 	verdict  error        // what ended the work before its steps did; nil if nothing
+	guard    *time.Timer  // stops the work once its lease cannot be renewed; nil if it goes on
 }
 
 // stopOrder is an order of the server, as the cause of a cancelled context.
@@ -54,6 +56,7 @@ func (o stopOrder) Error() string { return o.Reason }
 var (
 	errTaskTimeout = errors.New("the task timed out")
 	errStepTimeout = errors.New("the step timed out")
+	errUnrenewed   = errors.New("the agent could not renew the lease, and on_lost is fail")
 )
 
 // begin takes in a lease and works on it in its own goroutine.
@@ -72,13 +75,42 @@ func (a *Agent) begin(ctx context.Context, lease client.Lease) error {
 	for i := range t.steps {
 		t.steps[i] = client.StepReport{Index: i, State: client.Skipped, Reason: shorten(lease.Spec.Steps[i].Omitted)}
 	}
+	t.watchLease()
 	if err := a.roster.admit(t); err != nil {
+		t.unwatchLease()
 		lose(err)
 		return err
 	}
 	go t.run(lostCtx, life, soft)
 	return nil
 }
+
+// watchLease begins to stop the work when its lease is not renewed, if it must not go on unseen: at the lease's end the server
+// gives it up, and somebody may do it again by hand. It was granted as long ago as the answer needed, which is not known.
+func (t *task) watchLease() {
+	if t.lease.Spec.OnLost == lostFails {
+		t.guard = time.AfterFunc(t.agent.unheard(), func() { t.kill(errUnrenewed) })
+	}
+}
+
+// renewed notes that the server has renewed the lease, by an answer to what was asked at that time.
+func (t *task) renewed(asked time.Time) {
+	if t.guard != nil {
+		t.guard.Reset(t.agent.unheard() - time.Since(asked))
+	}
+}
+
+func (t *task) unwatchLease() {
+	if t.guard != nil {
+		t.guard.Stop()
+	}
+}
+
+// lostFails is the on_lost of tasks that nobody repeats.
+const lostFails = "fail"
+
+// unheard is how long work goes on that must have ended when its lease does: the last quarter is for killing it.
+func (a *Agent) unheard() time.Duration { return milliseconds(a.settings.LeaseTTLMS) * 3 / 4 }
 
 // obey passes on an order, and says whether it asks for more than those before.
 func (t *task) obey(ctx context.Context, order client.Abort) bool {
@@ -119,6 +151,7 @@ func (t *task) run(lostCtx, life, soft context.Context) {
 	uploading.Go(func() { t.upload(lostCtx, spool) })
 
 	t.work(life, soft)
+	t.unwatchLease()
 	total, err := t.journal.seal()
 	if t.verdict == nil {
 		t.verdict = err

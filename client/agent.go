@@ -85,6 +85,7 @@ type TaskSpec struct {
 	Fallback  string            `json:"fallback,omitempty" enum:"host" doc:"Where the task may run on an agent that runs no containers."`
 	Isolation int               `json:"isolation,omitempty" minimum:"0" maximum:"4" doc:"The level of isolation, S0 to S4, that its steps need at least."`
 	Limits    *Limits           `json:"limits,omitempty"`
+	OnLost    string            `json:"on_lost,omitempty" enum:"retry,fail" doc:"What follows when its agent is lost. With fail, an agent that cannot renew the lease stops the task before it runs out."`
 	Outputs   map[string]string `json:"outputs,omitempty" doc:"The outputs that the task may have: string, boolean, integer, number or json, by name."`
 	Checkout  *CheckoutSpec     `json:"checkout,omitempty" doc:"How much of the repository it wants."`
 	Steps     []StepSpec        `json:"steps"`
