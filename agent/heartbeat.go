@@ -60,6 +60,9 @@ func (a *Agent) beatOnce(ctx context.Context, p *pulse) time.Duration {
 		return 0
 	}
 	if err != nil {
+		if client.IsStatus(err, http.StatusServiceUnavailable) { // without the database nobody gives up a lease, nor for one lease time after
+			renewed(held, began)
+		}
 		a.missed(ctx, p, err)
 		return p.pauses.pause(err)
 	}
@@ -68,9 +71,7 @@ func (a *Agent) beatOnce(ctx context.Context, p *pulse) time.Duration {
 	}
 	p.pauses.reset()
 	p.renewed, p.refused, p.warned = began, time.Time{}, false
-	for _, t := range held {
-		t.renewed(began)
-	}
+	renewed(held, began)
 	a.obey(ctx, answer.Aborts)
 	for _, lease := range answer.Fenced {
 		if t := a.roster.find(lease); t != nil {
@@ -78,6 +79,13 @@ func (a *Agent) beatOnce(ctx context.Context, p *pulse) time.Duration {
 		}
 	}
 	return max(p.interval-time.Since(began), p.interval/10)
+}
+
+// renewed notes that leases live on, by an answer to what was asked at that time.
+func renewed(held []*task, asked time.Time) {
+	for _, t := range held {
+		t.renewed(asked)
+	}
 }
 
 // missed notes that a heartbeat was not answered. The work goes on: an outage of the server is no reason to lose it, and

@@ -120,6 +120,45 @@ func TestSimulatedWorkEndsBeforeItsLease(t *testing.T) {
 	}
 }
 
+// While the database is away nobody gives a lease up, so what must not go on unseen goes on. Once nobody answers, it ends.
+func TestSimulatedOutageStopsNoDeployment(t *testing.T) {
+	t.Parallel()
+	first, count := simSeeds(t, 8)
+	for seed := first; seed < first+count; seed++ {
+		for _, cut := range []bool{false, true} {
+			scene(t, seed, 1, func(s *sim) {
+				deploy := simLong(20)
+				deploy.OnLost = lostFails
+				final := s.submit(deploy)
+				elapse(simBeat + time.Duration(s.luck("outage").Int64N(int64(simBeat))))
+				s.server.ail(simSick)
+				elapse(3 * simTTL)
+				if s.count(final.id, (*simStep).wasStopped) > 0 {
+					s.broke("the deployment was stopped while the database was away")
+				}
+				if cut {
+					s.nodes[0].link.set(simCut, "", false)
+				}
+				s.server.ail(simWell)
+				elapse(2*simTTL + simReap)
+				if cut && s.count(final.id, (*simStep).runsOn) > 0 {
+					s.broke("the deployment goes on unseen")
+				}
+				s.nodes[0].link.set(simOpen, "", false)
+				s.settle(20 * time.Minute)
+				if !cut && s.count(final.id, (*simStep).wasStopped) > 0 {
+					s.broke("the deployment was stopped after the outage")
+				}
+				s.server.locked(func(*simMachine) {
+					if !client.Final(final.state) || len(final.leases) != 1 {
+						s.broke("the deployment is %s (%s) after %d attempts", final.state, final.reason, len(final.leases))
+					}
+				})
+			})
+		}
+	}
+}
+
 // count counts the steps of a task that are in some way.
 func (s *sim) count(task int64, is func(*simStep) bool) (n int) {
 	s.mu.Lock()

@@ -93,7 +93,7 @@ func (t *task) watchLease() {
 	}
 }
 
-// renewed notes that the server has renewed the lease, by an answer to what was asked at that time.
+// renewed notes that the lease lives on, by an answer to what was asked at that time.
 func (t *task) renewed(asked time.Time) {
 	if t.guard != nil {
 		t.guard.Reset(t.agent.unheard() - time.Since(asked))
