@@ -119,6 +119,9 @@ func TestLink(t *testing.T) {
 	if err := say(time.Minute); err != nil {
 		t.Errorf("after the stall: %v", err)
 	}
+	if _, err := c.Read(make([]byte, 1)); err != nil { // what was said during the stall has been answered, too
+		t.Errorf("after the stall: %v", err)
+	}
 	l.cut()
 	if err := say(time.Minute); err == nil {
 		t.Error("a cut link passes bytes")

@@ -23,6 +23,7 @@ type play struct {
 	cfg     Config
 	proxy   *http.Server // between the command and the server
 	url     string       // of the proxy
+	greeted atomic.Int64 // hellos that were taken
 	asked   atomic.Int64 // requests for demand
 	refused atomic.Int64 // bids that were refused
 
@@ -55,8 +56,11 @@ func newPlay(cfg Config) (*play, error) {
 
 // note counts what the orchestrator asks.
 func (p *play) note(r *http.Response) error {
-	if r.Request.URL.Path == "/v1/orchestrator/demand" {
+	switch path := r.Request.URL.Path; {
+	case path == "/v1/orchestrator/demand":
 		p.asked.Add(1)
+	case path == "/v1/orchestrator/hello" && r.StatusCode == http.StatusOK:
+		p.greeted.Add(1)
 	}
 	if refusedBid(r) {
 		p.refused.Add(1)

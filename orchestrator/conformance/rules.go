@@ -200,15 +200,16 @@ func (p *play) restarts(ctx context.Context) error {
 			return err
 		}
 	}
+	before := p.greeted.Load() // one that has not said goodbye still seems to be online
 	if err := p.start(); err != nil {
 		return err
 	}
-	err := p.until(ctx, "it is online again, as the same orchestrator", func(ctx context.Context) (bool, error) {
+	err := p.until(ctx, "it says hello again, as the same orchestrator", func(ctx context.Context) (bool, error) {
 		o, err := p.cfg.Admin.OrchestratorShow(ctx, p.number)
 		if p.over() {
 			return false, errors.New("the command ended: it must keep its credential, an enrolment token is given to it only once")
 		}
-		return o.State == "online", err
+		return o.State == "online" && p.greeted.Load() > before, err
 	})
 	if err != nil || p.waiting == 0 {
 		return err
