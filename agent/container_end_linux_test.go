@@ -193,6 +193,8 @@ func TestKillCensusOfContainers(t *testing.T) {
 	const lives, each = 3, 6
 	for life := range lives {
 		cmd := startProcess(t, cfg)
+		// Before, the request that the dead one held could get a task.
+		s.wait(t, "the agent's hello", func() bool { return s.calls["hello"] > life })
 		var recs []*record
 		for n := range each {
 			spec := stubborn(t.Name())

@@ -185,17 +185,9 @@ func (p *play) submit(ctx context.Context, requires string, scripts ...string) (
 
 // succeeds waits for a run's end, which must be a success at the first attempt.
 func (p *play) succeeds(ctx context.Context, run int64) error {
-	var last client.RunDetail
-	err := p.until(ctx, fmt.Sprintf("run %d ends", run), func(ctx context.Context) (bool, error) {
-		var err error
-		last, err = p.cfg.Admin.RunShow(ctx, client.RunNumber(run))
-		return client.Final(last.State), err
-	})
+	last, err := p.served(ctx, run)
 	if err != nil {
 		return err
-	}
-	if last.State != client.Succeeded {
-		return fmt.Errorf("run %d is %s, not succeeded", run, last.State)
 	}
 	for _, t := range last.Stages[0].Tasks {
 		if t.Attempt != 1 {
@@ -203,6 +195,19 @@ func (p *play) succeeds(ctx context.Context, run int64) error {
 		}
 	}
 	return nil
+}
+
+// served waits for a run's end, which must be a success.
+func (p *play) served(ctx context.Context, run int64) (last client.RunDetail, err error) {
+	err = p.until(ctx, fmt.Sprintf("run %d ends", run), func(ctx context.Context) (bool, error) {
+		var err error
+		last, err = p.cfg.Admin.RunShow(ctx, client.RunNumber(run))
+		return client.Final(last.State), err
+	})
+	if err == nil && last.State != client.Succeeded {
+		err = fmt.Errorf("run %d is %s, not succeeded", run, last.State)
+	}
+	return last, err
 }
 
 func (p *play) abort(ctx context.Context, run int64) error {

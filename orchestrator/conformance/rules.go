@@ -168,7 +168,8 @@ func (p *play) revoked(ctx context.Context) error {
 		if err := p.cfg.Switches.Expire(ctx, award.Award); err != nil {
 			return err
 		}
-		if err := p.succeeds(ctx, run); err != nil {
+		// The agent may have come at the same moment, have taken the task as anybody may, and be stopped with it: that is an attempt.
+		if _, err := p.served(ctx, run); err != nil {
 			return errors.Join(err, p.abort(ctx, run))
 		}
 		return p.free(ctx)
