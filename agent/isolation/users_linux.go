@@ -1,6 +1,7 @@
 package isolation
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -142,7 +143,7 @@ func ListenEgress(dir string, uid int) (net.Listener, error) {
 		return nil, fmt.Errorf("make the proxy's socket: %w", err)
 	}
 	defer at.Close()
-	listener, err := net.Listen("unix", fmt.Sprintf("/proc/self/fd/%d/%s", at.Fd(), proxyName))
+	listener, err := new(net.ListenConfig).Listen(context.Background(), "unix", fmt.Sprintf("/proc/self/fd/%d/%s", at.Fd(), proxyName)) // it waits for nothing
 	if err != nil {
 		return nil, fmt.Errorf("make the proxy's socket: %w", err)
 	}
