@@ -15,7 +15,7 @@ import (
 func gitRepo(t *testing.T) (dir, first, second string) {
 	t.Helper()
 	if _, err := exec.LookPath("git"); err != nil {
-		t.Skip(err)
+		t.Fatalf("%v: see scripts/deps", err)
 	}
 	dir = t.TempDir()
 	git := func(args ...string) string {

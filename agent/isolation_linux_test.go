@@ -23,7 +23,7 @@ func needs(t *testing.T, level isolation.Level) {
 	case os.Geteuid() != 0:
 		missing = "it needs root"
 	case level >= isolation.S2 && !onPath("bwrap"):
-		missing = "it needs bubblewrap"
+		t.Fatal("bubblewrap is missing: see scripts/deps")
 	}
 	switch {
 	case missing != "" && os.Getenv("CI") == "true":

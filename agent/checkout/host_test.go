@@ -33,14 +33,12 @@ func newRepo(t *testing.T) *repo {
 	return r
 }
 
-// need skips a test for which a program is missing, but in CI.
+// need finds a program that the test cannot do without; scripts/deps installs it.
 func need(t *testing.T, program string) string {
 	t.Helper()
 	path, err := exec.LookPath(program)
-	if err != nil && os.Getenv("CI") == "true" {
+	if err != nil {
 		t.Fatalf("%v: see scripts/deps", err)
-	} else if err != nil {
-		t.Skip(err)
 	}
 	return path
 }

@@ -49,9 +49,7 @@ func TestTry(t *testing.T) {
 // An attempt that is told of more than its cell holds back says what got out: a probe that cannot fail proves nothing.
 func TestTrySeesEscapes(t *testing.T) {
 	t.Parallel()
-	if os.Geteuid() != 0 {
-		t.Skip("it needs root")
-	}
+	needRoot(t)
 	h := testHost(t)
 	dir := filepath.Join(h.WorkDir, "escape")
 	if err := os.MkdirAll(filepath.Join(dir, "tmp"), 0o700); err != nil {
@@ -87,9 +85,7 @@ func TestTrySeesEscapes(t *testing.T) {
 // X8: where the kernel or the machine lacks something, the report says so, and which levels hold is the truth.
 func TestDoctorTellsTheTruth(t *testing.T) {
 	t.Parallel()
-	if os.Geteuid() != 0 {
-		t.Skip("it needs root")
-	}
+	needRoot(t)
 	h := testHost(t)
 	if r := h.Doctor(t.Context()); r.Best != S3 || !r.Holds(S1) || !r.Holds(S2) || r.Holds(S4) {
 		t.Errorf("with everything there: %+v", r)
@@ -123,5 +119,17 @@ func TestEgress(t *testing.T) {
 		if _, err := NewEgress([]string{bad}); err == nil {
 			t.Errorf("%q is taken", bad)
 		}
+	}
+}
+
+// needRoot skips what only root can arrange; CI is root.
+func needRoot(t *testing.T) {
+	t.Helper()
+	switch {
+	case os.Geteuid() == 0:
+	case os.Getenv("CI") == "true":
+		t.Fatal("it needs root")
+	default:
+		t.Skip("it needs root")
 	}
 }
